@@ -1,0 +1,30 @@
+"""Async-native, serverless experiment recorder whose whole store is one URL.
+
+``async with aqrec.open_recorder("./lab", experiment="alpha") as recorder:`` records a run; `aqrec.sync` holds the same names
+for blocking code. Public modules: `errors`, `options`, `stores`, `serialization`, `artifacts`, `analysis`, `templates`, `testing`.
+"""
+
+from aqrec import errors
+from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
+from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions
+from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "STATUS_FA",
+    "STATUS_FI",
+    "STATUS_R",
+    "STATUS_S",
+    "BufferOptions",
+    "Experiment",
+    "ExperimentManager",
+    "FlushOptions",
+    "Options",
+    "R",
+    "Recorder",
+    "RetryOptions",
+    "__version__",
+    "errors",
+    "open_recorder",
+]

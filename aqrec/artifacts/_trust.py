@@ -1,0 +1,103 @@
+"""What a pickle may do when it is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Literal, get_args
+
+import msgspec
+
+from aqrec.errors import InvalidValueError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+TrustMode = Literal["trusted", "restricted", "never"]
+
+ENVIRONMENT_VARIABLE = "AQREC_TRUST"
+
+_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.([^\W\d]\w*|\*)")
+# Modules whose names can run anything; a wildcard over them would be "trusted" in disguise.
+_TOO_WIDE = frozenset({"builtins", "importlib", "os", "posix", "nt", "runpy", "subprocess", "sys"})
+
+
+class TrustPolicy(msgspec.Struct, frozen=True):
+    """Which pickles may be loaded.
+
+    A pickle is a small program: loading one calls whatever functions it names. Pickles written by
+    cloudpickle and dill are pickles as well. The other codecs never run code and ignore the policy.
+
+    Parameters
+    ----------
+    mode
+        ``"trusted"``: load every pickle, as ``pickle.load`` does. ``"restricted"``: a pickle may
+        build standard-library data, numpy arrays, pandas objects and what pyarrow holds for pandas;
+        naming anything else raises `UntrustedObjectError` before it is imported. ``"never"``: no
+        pickle is loaded at all.
+    allow
+        What ``"restricted"`` permits besides: ``"package.module.Name"``, or ``"package.*"`` for the
+        classes and functions that the package and its submodules define themselves. Ignored by the
+        other modes.
+
+    Raises
+    ------
+    InvalidValueError
+        The mode is unknown or a pattern of ``allow`` has neither form.
+
+    Notes
+    -----
+    ``"restricted"`` decides what a pickle may *call*; it is not a sandbox. numpy, pandas and pyarrow
+    believe the sizes and offsets in their own pickled state, so hostile bytes can still exhaust
+    memory or crash the process. For bytes from strangers choose ``"never"`` and formats such as
+    Parquet, ``.npy`` or JSON.
+    """
+
+    mode: TrustMode = "restricted"
+    allow: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(TrustMode):
+            raise InvalidValueError(f"trust is {self.mode!r}; choose trusted, restricted or never")
+        if isinstance(self.allow, str):
+            raise InvalidValueError(f"allow is the text {self.allow!r}; give a list of names: [{self.allow!r}]")
+        for pattern in self.allow:
+            if not _PATTERN.fullmatch(pattern):
+                raise InvalidValueError(
+                    f"allow has {pattern!r}; write 'package.module.Name' or 'package.*' "
+                    "(to allow everything, use trust='trusted')"
+                )
+            if pattern.endswith(".*") and pattern.split(".", 1)[0] in _TOO_WIDE:
+                raise InvalidValueError(f"allow has {pattern!r}, which lets a pickle run anything; name single objects")
+
+    @classmethod
+    def resolve(
+        cls,
+        trust: TrustPolicy | str | None = None,
+        *,
+        allow: Iterable[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> TrustPolicy:
+        """Build the policy of one call from its arguments and the environment.
+
+        Parameters
+        ----------
+        trust
+            A mode or a whole policy. None: the environment variable ``AQREC_TRUST``, and without
+            it ``"restricted"``.
+        allow
+            Names allowed besides those of the policy.
+        environ
+            Stands in for ``os.environ``.
+
+        Raises
+        ------
+        InvalidValueError
+            A mode or pattern is not legal, wherever it came from.
+        """
+        extra = (allow,) if isinstance(allow, str) else tuple(allow)
+        if isinstance(trust, TrustPolicy):
+            return cls(trust.mode, (*trust.allow, *extra)) if extra else trust
+        if trust is None:
+            trust = (os.environ if environ is None else environ).get(ENVIRONMENT_VARIABLE, "restricted")
+        return cls(trust, extra)  # type: ignore[arg-type]  # __post_init__ refuses other texts

@@ -1,0 +1,304 @@
+"""The bounded buffer between the job and the writer, and what happens when it is full.
+
+The way in is one `deque.append`, which needs no lock: producers on any thread append, only the engine pops (and, under
+``drop_oldest``, producers). `idle` and the order "append, then look at `idle`" against the engine's "set `idle`, then look at the
+queue" make sure that no record is left behind asleep.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any, Final
+
+from aqrec.engine._runtime import bridge
+from aqrec.errors import BufferFullError, ClosedError, InvalidValueError
+from aqrec.format._ids import now_ms
+from aqrec.format._names import check_key_name
+from aqrec.format._points import MAX_KEYS, row_packer
+from aqrec.options import BufferOptions
+
+__all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema"]
+
+logger = logging.getLogger("aqrec")
+_time_ns = time.time_ns
+
+
+class Done:
+    """A finished awaitable: ``await`` on it returns at once, without suspending."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return iter(())  # type: ignore[return-value]  # a tuple iterator ends at once and costs no frame
+
+
+DONE: Final = Done()
+
+
+class Schema:
+    """Rows of one run with the same keys: how to pack them, and whose they are."""
+
+    __slots__ = ("keys", "log", "pack", "stepped")
+
+    def __init__(self, log: PointLog, keys: list[str], *, stepped: bool) -> None:
+        self.log = log
+        self.keys = keys
+        self.stepped = stepped
+        self.pack = row_packer(len(keys), stepped=stepped)
+
+
+class Room:
+    """What a log call returns when the buffer was full: waiting for it is the backpressure.
+
+    `accepted` False: the record is kept here, goes in when there is room, and is dropped and counted if nobody waits.
+    """
+
+    __slots__ = ("_buffer", "_record", "_settled")
+
+    def __init__(self, buffer: Buffer, record: tuple[Schema, bytes] | None) -> None:
+        self._buffer = buffer
+        self._record = record
+        self._settled = record is None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._wait().__await__()
+
+    async def _wait(self) -> None:
+        deadline = time.monotonic() + self._buffer.patience()
+        while (future := self._buffer.room(deadline)) is not None:
+            await bridge(future)
+        self._settle()
+
+    def block(self) -> None:
+        """Wait for room, blocking the thread."""
+        deadline = time.monotonic() + self._buffer.patience()
+        while (future := self._buffer.room(deadline)) is not None:
+            try:
+                future.result(max(deadline - time.monotonic(), 0))
+            except FutureTimeoutError:
+                break
+        self._settle()
+
+    def _settle(self) -> None:
+        if not self._settled and self._record is not None:
+            self._settled = True
+            self._buffer.settle(self._record)
+
+    def __del__(self) -> None:
+        if not self._settled and self._record is not None:
+            self._buffer.drop(self._record[0])
+
+
+class Buffer:
+    """See the module's text."""
+
+    def __init__(self, options: BufferOptions, wake: Callable[[], None]) -> None:
+        self.queue: deque[tuple[Schema, bytes]] = deque()
+        self.capacity = options.capacity
+        self.closed = False
+        self.idle = True
+        self.wake = wake
+        self.dropped = 0
+        self.popped = 0
+        self.waits = 0
+        self._options = options
+        self._lock = threading.RLock()  # re-entrant: garbage collection may drop a Room while it is held
+        self._waiting: list[tuple[float, Future[None]]] = []
+        self._shedding = False
+        self._warned = 0.0
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent."""
+        self._lock = threading.RLock()
+        self._waiting = []
+        self.queue.clear()
+        self.idle, self._shedding = True, False
+        self.dropped = self.popped = self.waits = 0
+
+    def close(self) -> None:
+        """Refuse further records: nobody would write them."""
+        self.closed = True
+        self.capacity = 0
+
+    def overflow(self, schema: Schema, row: bytes) -> Room | None:
+        """Take a record that found the buffer full, by the policy."""
+        if self.closed:
+            raise ClosedError(f"run {schema.log.run_id!r} cannot be logged to: its store was closed; open it again")
+        policy = self._options.overflow
+        if policy == "error":
+            raise BufferFullError(
+                f"the buffer holds {len(self.queue)} records (capacity {self.capacity}) and the store is slower than the job; "
+                "log less often, await flush(), raise BufferOptions.capacity, or choose overflow='wait' or 'drop_oldest'"
+            )
+        record = (schema, row)
+        if policy == "drop_oldest":
+            try:
+                oldest, _ = self.queue.popleft()
+            except IndexError:
+                pass
+            else:
+                self.popped += 1
+                self.drop(oldest)
+            self._put(record)
+            return None
+        self.waits += 1
+        if len(self.queue) < 2 * self.capacity:
+            self._put(record)
+            return Room(self, None)
+        return Room(self, record)
+
+    def _put(self, record: tuple[Schema, bytes]) -> None:
+        self.queue.append(record)
+        if self.idle:
+            self.wake()
+
+    def settle(self, record: tuple[Schema, bytes]) -> None:
+        """Put a record that waited; drop it if there is still no room."""
+        if len(self.queue) < 2 * self.capacity:
+            self._put(record)
+        else:
+            self.drop(record[0])
+
+    def drop(self, schema: Schema) -> None:
+        """Count a lost record, and say so, but not for each."""
+        with self._lock:
+            self.dropped += len(schema.keys)
+            schema.log.dropped += len(schema.keys)
+            now = time.monotonic()
+            if now - self._warned < 10 and self._warned:
+                return
+            self._warned = now
+        logger.warning(
+            "the buffer is full (%d records): %d points dropped so far; see statistics()", self.capacity, self.dropped
+        )
+
+    def patience(self) -> float:
+        """Seconds a call may wait for room now."""
+        return 0.0 if self._shedding else self._options.wait_timeout
+
+    def room(self, deadline: float) -> Future[None] | None:
+        """Return a future of the next change, or None when there is room or the deadline has passed."""
+        with self._lock:
+            if len(self.queue) < self.capacity:
+                self._shedding = False
+                return None
+            if time.monotonic() >= deadline:
+                self._shedding = True
+                return None
+            future: Future[None] = Future()
+            self._waiting.append((deadline, future))
+        return future
+
+    def changed(self) -> None:
+        """Tell those who wait that there may be room, or that their time is up; called by the engine every tick."""
+        if not self._waiting:
+            return
+        now = time.monotonic()
+        with self._lock:
+            if len(self.queue) < self.capacity:
+                self._shedding = False
+                ready, self._waiting = self._waiting, []
+            else:
+                ready = [item for item in self._waiting if item[0] <= now]
+                self._waiting = [item for item in self._waiting if item[0] > now]
+        for _, future in ready:
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
+
+
+class PointLog:
+    """The producers' side of one run's metrics."""
+
+    __slots__ = ("_buffer", "_stepless", "_stepped", "dropped", "run_id", "state")
+
+    def __init__(self, run_id: str, buffer: Buffer, state: Any) -> None:
+        self.run_id = run_id
+        self.dropped = 0
+        self.state = state
+        self._buffer = buffer
+        self._stepped: dict[tuple[str, ...], Schema] = {}
+        self._stepless: dict[tuple[str, ...], Schema] = {}
+
+    def log(self, step: int | None, metrics: dict[str, float]) -> Room | None:
+        """Append one call's points to the buffer; never suspends, never blocks.
+
+        Returns None, or what to wait for when the buffer is full.
+        """
+        try:
+            if step is None:
+                schema = self._stepless[tuple(metrics)]
+                row = schema.pack(_time_ns() // 1_000_000, *metrics.values())
+            else:
+                schema = self._stepped[tuple(metrics)]
+                row = schema.pack(step, _time_ns() // 1_000_000, *metrics.values())
+        except Exception:  # noqa: BLE001 - new keys or unusual values: look closely
+            return self._log_carefully(step, metrics, now_ms())
+        buffer = self._buffer
+        queue = buffer.queue
+        if len(queue) >= buffer.capacity:
+            return buffer.overflow(schema, row)
+        queue.append((schema, row))
+        if buffer.idle:
+            buffer.wake()
+        return None
+
+    def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
+        """Do as `log`, with a timestamp (ms since epoch) of the caller's."""
+        if type(timestamp) is not int or not 0 <= timestamp < 2**53:
+            raise InvalidValueError(f"timestamp {timestamp!r}: give whole milliseconds since epoch")
+        return self._log_carefully(step, metrics, timestamp)
+
+    def _log_carefully(self, step: int | None, metrics: dict[str, float], timestamp: int) -> Room | None:
+        numbers = {key: _number(check_key_name("metric", key), value) for key, value in metrics.items()}
+        whole = None if step is None else _step(step)
+        room: Room | None = None
+        keys = list(numbers)
+        for at in range(0, len(keys), MAX_KEYS):
+            part = tuple(keys[at : at + MAX_KEYS])
+            schemas = self._stepless if whole is None else self._stepped
+            schema = schemas.get(part)
+            if schema is None:
+                schema = Schema(self, list(part), stepped=whole is not None)
+                # Calls whose keys never repeat would make this grow without bound.
+                if len(schemas) >= 4096:
+                    schemas.clear()
+                schemas[part] = schema
+            values = [numbers[key] for key in part]
+            row = schema.pack(timestamp, *values) if whole is None else schema.pack(whole, timestamp, *values)
+            buffer = self._buffer
+            if len(buffer.queue) >= buffer.capacity:
+                room = buffer.overflow(schema, row) or room
+            else:
+                buffer.queue.append((schema, row))
+                if buffer.idle:
+                    buffer.wake()
+        return room
+
+
+def _number(key: str, value: object) -> float:
+    if isinstance(value, (str, bytes, complex)) or value is None:
+        raise InvalidValueError(f"metric {key!r} is {value!r} ({type(value).__name__}); a metric is a number")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        raise InvalidValueError(f"metric {key!r} is an integer too large for a float64; log it as a param") from None
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(
+            f"metric {key!r} is a {type(value).__name__}, which is no single number ({error}); log one number a key"
+        ) from error
+
+
+def _step(step: object) -> int:
+    try:
+        whole = step.__index__()  # type: ignore[attr-defined]
+    except AttributeError:
+        raise InvalidValueError(f"step {step!r} ({type(step).__name__}): a step is a whole number or None") from None
+    if not -(2**63) <= whole < 2**63:
+        raise InvalidValueError(f"step {whole} does not fit 64 bits")
+    return int(whole)

@@ -1,0 +1,661 @@
+"""The engine: from the buffer to durable bytes, for all runs this process records in one store.
+
+Every few milliseconds it takes what was logged, writes it as frames and hands it to the operating system; commits make it durable,
+one for everybody who asked (group commit). Points go before events, so whoever reads that a run ended finds its points. A store
+that fails is tried again until it works; meanwhile the buffer fills and its overflow policy holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from aqrec.engine._buffer import Buffer, Schema
+from aqrec.engine._log import Log, Segment, make_log
+from aqrec.engine._runtime import Runtime, current_runtime
+from aqrec.engine._seal import Job, Source, write_history
+from aqrec.engine._statistics import Statistics
+from aqrec.engine._summary import RunState
+from aqrec.errors import (
+    AlreadyExistsError,
+    AqrecError,
+    ClosedError,
+    CorruptError,
+    FlushTimeoutError,
+    ObjectNotFoundError,
+    StorageError,
+)
+from aqrec.format import _layout as layout
+from aqrec.format._frames import EVENTS, POINTS, encode_frame
+from aqrec.format._ids import HybridClock, new_id, now_ms
+from aqrec.format._points import PointsFrame
+from aqrec.format._records import (
+    FORMAT_VERSION,
+    Event,
+    Heartbeat,
+    Marker,
+    MetricsSummarised,
+    PointsDropped,
+    RunEvent,
+    Sealed,
+    encode_events,
+)
+from aqrec.options import Options
+from aqrec.stores import Store, open_store
+
+__all__ = ["Engine", "on_start", "read_marker"]
+
+logger = logging.getLogger("aqrec")
+
+_BATCH = 16_384
+_EVENTS_PER_FRAME = 1_000
+_BULK_RUNS = 2_000
+_BULK_POINTS = 4_000_000
+_HEARTBEAT = 300.0
+on_start: list[Callable[[], None]] = []
+"""Called whenever an engine starts: the process's exit has to be watched from then on."""
+
+_points_encoder = msgspec.msgpack.Encoder()
+
+
+async def read_marker(store: Store) -> Marker | None:
+    """Return the store's marker, or None where there is none; refuse a format of the future."""
+    try:
+        data = await store.get(layout.MARKER)
+    except ObjectNotFoundError:
+        return None
+    try:
+        marker = msgspec.json.decode(data, type=Marker)
+    except msgspec.DecodeError as error:
+        raise CorruptError(f"{layout.MARKER} of {store.url} is damaged: {error}") from error
+    if marker.format > FORMAT_VERSION:
+        raise CorruptError(
+            f"{store.url} has format {marker.format}; this aqrec reads up to {FORMAT_VERSION}. Upgrade aqrec"
+        )
+    return marker
+
+
+class _Flush(msgspec.Struct):
+    """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over)."""
+
+    target: int
+    durable: bool
+    done: asyncio.Future[None]
+
+
+class Engine:
+    """One writer of one store. Methods without ``async`` may be called from any thread."""
+
+    def __init__(self, url: str, options: Options, storage_options: dict[str, Any] | None = None) -> None:
+        self.url = url
+        self.options = options
+        self.storage_options = storage_options
+        self.clock = HybridClock()
+        self.buffer = Buffer(options.buffer, self.wake)
+        self.events: deque[Event] = deque()
+        self.runs: dict[str, RunState] = {}
+        self.closed = False
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self) -> None:
+        self.writer = new_id()
+        self.store: Store = open_store(self.url, storage_options=self.storage_options)
+        self.pid = os.getpid()
+        self._pump_task: asyncio.Task[None] | None = None
+        self._commit_task: asyncio.Task[None] | None = None
+        self._bulk_task: asyncio.Task[None] | None = None
+        self._runtime: Runtime | None = None
+        self._wakeup: asyncio.Event | None = None
+        self._hurry: asyncio.Event | None = None
+        self._journal: Log | None = None
+        self._catalog: Log | None = None
+        self._opened: asyncio.Task[None] | None = None
+        self._marked = False
+        self._flushes: list[_Flush] = []
+        self._committing: list[_Flush] = []
+        self._seq = 0
+        self._events_popped = 0
+        self._points = self._events = self._commits = self._retries = self._sealed = 0
+        self._last_error = ""
+        self._last_commit = self._last_summary = self._last_heartbeat = time.monotonic()
+        self._sealing: asyncio.Lock | None = None
+        self._bulk: dict[str, RunState] = {}
+        self._failures: list[str] = []
+
+    # -- any thread --------------------------------------------------------------------------------------------------
+
+    def start(self) -> Runtime:
+        """Start the engine thread and the pump; return the runtime."""
+        with self._lock:
+            if self.closed:
+                raise ClosedError(f"the recorder's engine for {self.store.url} is closed; open the store again")
+            if self._runtime is None:
+                runtime = current_runtime()
+                runtime.acquire()
+                self._runtime = runtime
+                runtime.soon(self._begin)
+                for hook in on_start:
+                    hook()
+            return self._runtime
+
+    def wake(self) -> None:
+        """Tell an idle pump that there is work; safe in signal handlers once the engine runs."""
+        runtime = self._runtime
+        if runtime is None:
+            if self.closed:
+                return
+            runtime = self.start()
+        runtime.soon(self._wake)
+
+    def post(self, event: Event) -> None:
+        """Queue a catalog event; events are never dropped."""
+        self.events.append(event)
+        if self.buffer.idle:
+            self.wake()
+
+    def run_state(self, run_id: str, *, made_id: bool = False) -> RunState:
+        """Return this writer's state of a run."""
+        state = self.runs.get(run_id)
+        if state is None:
+            state = self.runs[run_id] = RunState(run_id, self.buffer, made_id=made_id)
+        return state
+
+    def after_fork(self) -> None:
+        """Become a new writer: what waits belongs to the parent, and its thread and files do, too."""
+        self._lock = threading.Lock()
+        self.clock = HybridClock()
+        self.events.clear()
+        self.buffer.after_fork()
+        old, self.runs = self.runs, {}
+        self._reset()
+        for run_id, state in old.items():
+            fresh = RunState(run_id, self.buffer, made_id=False)
+            # The recorders of this process hold the parent's point log: it goes on, for the new writer.
+            fresh.points = state.points
+            fresh.points.state, fresh.points.dropped = fresh, 0
+            self.runs[run_id] = fresh
+
+    def statistics(self) -> Statistics:
+        """Return a snapshot of the counters."""
+        logs = [log for log in (self._journal, self._catalog) if log is not None]
+        return Statistics(
+            buffered=len(self.buffer.queue),
+            capacity=self.buffer.capacity,
+            points=self._points,
+            events=self._events,
+            bytes_written=sum(log.bytes_written for log in logs),
+            unsynced_bytes=sum(log.pending_bytes for log in logs),
+            commits=self._commits,
+            retries=self._retries,
+            dropped=self.buffer.dropped,
+            waits=self.buffer.waits,
+            sealed_points=self._sealed,
+            last_error=self._last_error,
+            storing=not self._last_error,
+        )
+
+    def unstored(self) -> str:
+        """Say what is not durable, or return ""."""
+        statistics = self.statistics()
+        if not (statistics.buffered or self.events or statistics.unsynced_bytes):
+            return ""
+        why = f"; the store's last error: {statistics.last_error}" if statistics.last_error else ""
+        return (
+            f"{statistics.buffered} buffered calls, {len(self.events)} events and {statistics.unsynced_bytes} written "
+            f"bytes are not stored in {self.store.url}{why}"
+        )
+
+    def take_failures(self) -> list[str]:
+        """Return what went wrong since the last call (for strict recording)."""
+        failures, self._failures = self._failures, []
+        if self.buffer.dropped and (text := f"{self.buffer.dropped} points were dropped") not in failures:
+            failures.append(text)
+        return failures
+
+    def note_failure(self, text: str) -> None:
+        """Remember a failure for the next strict flush."""
+        if len(self._failures) < 100:
+            self._failures.append(text)
+
+    # -- engine thread -----------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        self._wakeup, self._hurry = asyncio.Event(), asyncio.Event()
+        self._sealing = asyncio.Lock()
+        # Fixed now: a writer that a failed commit left undone must not take another name.
+        writer, flush = self.writer, self.options.flush
+        identity = new_id()
+        self._journal = make_log(
+            self.store, writer, lambda n: layout.journal_key(writer, n), flush.journal_bytes
+        )
+        self._catalog = make_log(
+            self.store,
+            writer,
+            lambda n: layout.event_log_key(identity if n == 0 else new_id(), writer),
+            flush.journal_bytes // 8,
+        )
+        self._pump_task = asyncio.create_task(self._pump(), name="aqrec-pump")
+
+    def _wake(self) -> None:
+        if self._wakeup is not None:
+            self._wakeup.set()
+
+    async def open(self) -> None:
+        """Read or create the store's marker; raises what stands against using the store."""
+        if self._marked:
+            return
+        if await read_marker(self.store) is None:
+            marker = Marker(store_id=new_id(), created=now_ms())
+            with contextlib.suppress(AlreadyExistsError):
+                await self.store.create(layout.MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=1))
+            await read_marker(self.store)
+        self._marked = True
+
+    async def _pump(self) -> None:
+        wakeup, hurry = self._wakeup, self._hurry
+        assert wakeup is not None
+        assert hurry is not None
+        buffer, flush = self.buffer, self.options.flush
+        while True:
+            if not (buffer.queue or self.events or self._flushes):
+                buffer.idle = True
+                if not (buffer.queue or self.events or self._flushes):
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(wakeup.wait(), self._until_due())
+                wakeup.clear()
+                buffer.idle = False
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), flush.hand_over_interval)
+            hurry.clear()
+            try:
+                await self._cycle()
+            except Exception as error:  # the pump must outlive a bad record
+                self._fail("a batch could not be written", error)
+                logger.exception("aqrec could not write a batch")
+
+    def _until_due(self) -> float | None:
+        """Return seconds until there is something to do without new records, or None."""
+        journal, catalog = self._journal, self._catalog
+        now = time.monotonic()
+        due: list[float] = []
+        if (journal and journal.pending_bytes) or (catalog and catalog.pending_bytes):
+            due.append(self._last_commit + self._commit_interval() - now)
+        active = any(not state.ended for state in self.runs.values())
+        if active:
+            due.append(self._last_heartbeat + _HEARTBEAT - now)
+            if any(state.changed for state in self.runs.values()):
+                due.append(self._last_summary + self.options.flush.summary_interval - now)
+        return max(min(due), 0.0) if due else None
+
+    def _commit_interval(self) -> float:
+        flush = self.options.flush
+        return flush.sync_interval if self.store.supports_append else flush.segment_interval
+
+    async def _cycle(self) -> None:
+        journal, catalog = self._journal, self._catalog
+        assert journal is not None
+        assert catalog is not None
+        flushes, self._flushes = self._flushes, []
+        # Taken before the points but written behind them: all points of a run whose end is here are in the queue.
+        events = [self.events.popleft() for _ in range(len(self.events))]
+        target = self.buffer.popped + len(self.buffer.queue)
+        announcements: list[Event] = []
+        limit = 4 * self.options.flush.segment_bytes
+        while self.buffer.popped < target and self.buffer.queue and journal.pending_bytes < limit:
+            announcements.extend(self._encode(self._drain(), journal))
+            journal.hand_over()
+            self.buffer.changed()
+            await asyncio.sleep(0)
+        self.buffer.changed()
+        now = time.monotonic()
+        if self.buffer.popped < target and self.buffer.queue:
+            self.events.extendleft(reversed(events))
+            events = announcements
+        else:
+            events = announcements + events
+        events.extend(self._routine_events(now, everything=bool(flushes)))
+        for at in range(0, len(events), _EVENTS_PER_FRAME):
+            self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)
+        catalog.hand_over()
+        self._advance(flushes, journal, catalog, now)
+
+    def _drain(self) -> dict[Schema, list[bytes]]:
+        queue = self.buffer.queue
+        popleft = queue.popleft
+        groups: dict[Schema, list[bytes]] = {}
+        popped = 0
+        try:
+            for _ in range(min(len(queue), _BATCH)):
+                schema, row = popleft()
+                popped += 1
+                rows = groups.get(schema)
+                if rows is None:
+                    groups[schema] = [row]
+                else:
+                    rows.append(row)
+        except IndexError:
+            pass  # a producer that drops the oldest took it
+        self.buffer.popped += popped
+        return groups
+
+    def _encode(self, groups: dict[Schema, list[bytes]], journal: Log) -> list[Event]:
+        """Write drained rows as frames; return events that tell readers of runs that are new to this journal."""
+        announcements: list[Event] = []
+        for schema, rows in groups.items():
+            state: RunState = schema.log.state
+            frame = PointsFrame(self._seq, state.run_id, schema.keys, b"".join(rows), schema.stepped)
+            self._seq += 1
+            self._points += state.add(frame)
+            journal.write(frame.seq, state.run_id, encode_frame(POINTS, _points_encoder.encode(frame)))
+            if not state.announced:
+                state.announced = True
+                self.runs.setdefault(state.run_id, state)
+                announcements.append(self._summary(state))
+        return announcements
+
+    def _write_events(self, events: list[Event], catalog: Log) -> None:
+        self._events += len(events)
+        catalog.write(0, "", encode_frame(EVENTS, encode_events(events)))
+
+    def _summary(self, state: RunState) -> RunEvent:
+        return MetricsSummarised(
+            clock=self.clock.now(),
+            run_id=state.run_id,
+            writer=self.writer,
+            through=state.through,
+            metrics=state.take_changes(),
+        )
+
+    def _routine_events(self, now: float, *, everything: bool) -> list[Event]:
+        events: list[Event] = []
+        if everything or now - self._last_summary >= self.options.flush.summary_interval:
+            self._last_summary = now
+            for state in list(self.runs.values()):
+                if state.changed:
+                    events.append(self._summary(state))
+                if state.points.dropped > state.dropped_told:
+                    state.dropped_told = state.points.dropped
+                    events.append(
+                        PointsDropped(
+                            clock=self.clock.now(), run_id=state.run_id, writer=self.writer, count=state.dropped_told
+                        )
+                    )
+        if now - self._last_heartbeat >= _HEARTBEAT:
+            self._last_heartbeat = now
+            running = [run_id for run_id, state in self.runs.items() if not state.ended]
+            if running:
+                events.append(Heartbeat(clock=self.clock.now(), runs=running))
+        return events
+
+    def _advance(self, flushes: list[_Flush], journal: Log, catalog: Log, now: float) -> None:
+        """Decide who is served, and whether a commit is due."""
+        for flush in flushes:
+            if flush.target > self.buffer.popped and self.buffer.queue:
+                self._flushes.append(flush)
+            elif flush.durable or journal.failed or catalog.failed or not self.store.supports_append:
+                self._committing.append(flush)
+            elif not flush.done.done():
+                flush.done.set_result(None)
+        pending = journal.pending_bytes + catalog.pending_bytes
+        due = (
+            self._committing
+            or (pending and not (journal.ready and catalog.ready))
+            or pending >= self.options.flush.segment_bytes
+            or (pending and now - self._last_commit >= self._commit_interval())
+        )
+        if due and self._commit_task is None:
+            self._commit_task = asyncio.create_task(self._commit(journal, catalog), name="aqrec-commit")
+
+    async def _commit(self, journal: Log, catalog: Log) -> None:
+        served, self._committing = self._committing, []
+        pause = self.options.retry.first
+        try:
+            while True:
+                try:
+                    await self.open()
+                    told = catalog.mark()
+                    await journal.commit()
+                    await catalog.commit(told)
+                    break
+                except AqrecError as error:
+                    self._fail("the store could not be written", error)
+                    self._retries += 1
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, self.options.retry.longest)
+            self._commits += 1
+            self._last_error = ""
+            self._last_commit = time.monotonic()
+            for flush in served:
+                if not flush.done.done():
+                    flush.done.set_result(None)
+        finally:
+            self._commit_task = None
+            self._wake_for_more()
+
+    def _wake_for_more(self) -> None:
+        if self._committing or self._flushes:
+            self._flushes.extend(self._committing)
+            self._committing = []
+        if self._wakeup is not None and self._hurry is not None:
+            self._wakeup.set()
+            if self._flushes:
+                self._hurry.set()
+
+    def _fail(self, what: str, error: Exception) -> None:
+        text = f"{what}: {error}"
+        if not self._last_error:
+            logger.warning("aqrec: %s; trying again until it works", text)
+        self._last_error = text
+        self.note_failure(text)
+
+    async def flush(self, timeout: float | None = None, *, durable: bool = True) -> None:
+        """Wait until everything logged before the call is durable, or only handed over.
+
+        Cancelling stops the wait, not the writing. Raises `FlushTimeoutError` after `timeout` seconds (default
+        ``Options.flush_timeout``).
+        """
+        if self._pump_task is None or self._hurry is None or self._wakeup is None:
+            return
+        limit = self.options.flush_timeout if timeout is None else timeout
+        request = _Flush(
+            self.buffer.popped + len(self.buffer.queue), durable, asyncio.get_running_loop().create_future()
+        )
+        self._flushes.append(request)
+        self._wakeup.set()
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(limit):
+                await request.done
+        except TimeoutError:
+            raise FlushTimeoutError(
+                f"not durable within {limit:g} s: {self.unstored()}. It is kept and tried again; "
+                "check that the store can be reached and has free space"
+            ) from None
+
+    # -- sealing -----------------------------------------------------------------------------------------------------
+
+    async def seal(self, states: Sequence[RunState], *, bulk: bool) -> list[Sealed]:
+        """Write the unsealed points of runs as Parquet, and free journal segments that nobody needs any more.
+
+        Returns the events that say where the points are.
+        """
+        assert self._sealing is not None
+        async with self._sealing:
+            todo = [state for state in states if state.unsealed]
+            if not todo:
+                return []
+            counts = {(state.run_id, key): count for state in todo for key, count in state.unsealed.items()}
+            through = {state.run_id: state.through for state in todo}
+            await self.flush()
+            if bulk:
+                key = layout.bulk_metrics_key(new_id(), self.writer)
+            else:
+                (state,) = todo
+                own = state.made_id and not state.parts
+                key = layout.metrics_key(state.run_id, None if own else self.writer, state.parts)
+            job = Job(
+                writer=self.writer,
+                counts=counts,
+                after={state.run_id: state.sealed_through for state in todo},
+                through=through,
+                sources=await self._sources(through.keys()),
+            )
+            metadata = {"format": FORMAT_VERSION, "writer": self.writer, "through": through}
+            points = await self.store.put_stream(key, lambda file: write_history(file, job, metadata, bulk=bulk))
+            if points != sum(counts.values()):
+                raise CorruptError(
+                    f"sealing found {points} of {sum(counts.values())} points in the journal of writer {self.writer}; "
+                    "the journal is kept"
+                )
+            sealed: list[Sealed] = []
+            for state in todo:
+                event = Sealed(
+                    clock=self.clock.now(),
+                    run_id=state.run_id,
+                    writer=self.writer,
+                    key=key,
+                    through=through[state.run_id],
+                    points=sum(count for (run_id, _), count in counts.items() if run_id == state.run_id),
+                )
+                self._sealed += event.points
+                state.parts += 1
+                state.sealed_through = event.through
+                for name, count in list(state.unsealed.items()):
+                    rest = count - counts.get((state.run_id, name), 0)
+                    if rest:
+                        state.unsealed[name] = rest
+                    else:
+                        del state.unsealed[name]
+                self.post(event)
+                sealed.append(event)
+            return sealed
+
+    async def _sources(self, run_ids: Any) -> list[Source]:
+        assert self._journal is not None
+        sources: list[Source] = []
+        segments = self._journal.segments
+        for number, segment in enumerate(segments):
+            spans = [segment.runs[run_id] for run_id in run_ids if run_id in segment.runs]
+            if not spans:
+                continue
+            path = self.store.local_path(segment.key)
+            start, end = min(span[1] for span in spans), max(span[2] for span in spans)
+            if path is None:
+                data: Any = await self.store.get(segment.key, start=start, end=end)
+                start, end = 0, len(data)
+            else:
+                data = path
+            before = segments[number + 1].first if number + 1 < len(segments) else 2**63
+            sources.append(Source(data, start, end, before))
+        return sources
+
+    async def free_journal(self) -> None:
+        """Delete closed segments all of whose points are sealed; call it when the `Sealed` events are durable."""
+        assert self._journal is not None
+        done = [segment for segment in self._journal.segments if segment.closed and not self._needed(segment)]
+        gone = [segment.key for segment in done if segment.written]
+        if gone:
+            await self.store.delete(gone)
+        for segment in done:
+            self._journal.segments.remove(segment)
+
+    def _needed(self, segment: Segment) -> bool:
+        return self.options.seal == "never" or any(run_id in self.runs and self.runs[run_id].unsealed for run_id in segment.runs)
+
+    async def run_ended(self, state: RunState) -> list[Sealed]:
+        """Seal an ended run by ``Options.seal``; its last event must be durable."""
+        state.ended = True
+        if self.options.seal == "run":
+            sealed = await self.seal([state], bulk=False)
+            if sealed:
+                await self.flush()
+                await self.free_journal()
+            self._forget(state)
+            return sealed
+        if not state.unsealed:
+            self._forget(state)
+        elif self.options.seal == "bulk":
+            self._bulk[state.run_id] = state
+            waiting = sum(sum(each.unsealed.values()) for each in self._bulk.values())
+            if (len(self._bulk) >= _BULK_RUNS or waiting >= _BULK_POINTS) and self._bulk_task is None:
+                self._bulk_task = asyncio.create_task(self._seal_bulk(), name="aqrec-bulk-seal")
+        return []
+
+    def _forget(self, state: RunState) -> None:
+        """Give up an ended, sealed run's state; if somebody logs to it again it comes back by itself."""
+        if state.ended and not state.unsealed and not state.changed:
+            state.announced = False
+            self.runs.pop(state.run_id, None)
+
+    async def _seal_bulk(self) -> None:
+        states, self._bulk = list(self._bulk.values()), {}
+        try:
+            if await self.seal(states, bulk=True):
+                await self.flush()
+                await self.free_journal()
+            for state in states:
+                self._forget(state)
+        except AqrecError as error:
+            self._bulk.update({state.run_id: state for state in states})
+            self._fail("histories could not be sealed", error)
+        finally:
+            self._bulk_task = None
+
+    async def close(self, timeout: float | None = None) -> None:
+        """Make everything durable, seal what waits, finish the files, close the store.
+
+        Takes `timeout` seconds at most (default ``Options.close_timeout``); then it says in the log what is not stored.
+        """
+        if self.closed:
+            return
+        limit = self.options.close_timeout if timeout is None else timeout
+        try:
+            async with asyncio.timeout(limit):
+                await self.flush(timeout=float("inf"))
+                self.closed = True
+                self.buffer.close()
+                await self._close_orderly()
+        except TimeoutError:
+            logger.error("aqrec: gave up after %g s: %s", limit, self.unstored() or "histories are not sealed")
+        except AqrecError as error:
+            logger.error("aqrec: closing %s: %s", self.store.url, error)
+        finally:
+            self.closed = True
+            self.buffer.close()
+            for task in (self._pump_task, self._commit_task, self._bulk_task):
+                if task is not None:
+                    task.cancel()
+            self._pump_task = None
+            await self.store.aclose()
+
+    async def _close_orderly(self) -> None:
+        journal, catalog = self._journal, self._catalog
+        if journal is None or catalog is None:
+            return
+        await self.flush(timeout=float("inf"))
+        if self._bulk_task is not None:
+            await self._bulk_task
+        if self._bulk:
+            await self._seal_bulk()
+            await self.flush(timeout=float("inf"))
+        while self._commit_task is not None:
+            await asyncio.shield(self._commit_task)
+        await journal.close(keep=self._needed)
+        await catalog.close(keep=lambda _: True)
+        await self.free_journal()
+
+    def release(self) -> None:
+        """Leave the runtime; call it off the engine thread, after `close`."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.release()

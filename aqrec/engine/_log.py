@@ -1,0 +1,289 @@
+"""Frames on their way into a store: written, made durable, and written again elsewhere when that fails.
+
+Two kinds behind one face. `AppendLog` grows files (local, memory); `SegmentLog` puts immutable objects (buckets). Both keep every frame in
+memory until it is durable, so a failed sync costs nothing but time; what is kept is bounded by the engine, which stops taking
+records from the buffer meanwhile.
+"""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import os
+import platform
+import struct
+import zlib
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+import msgspec
+
+from aqrec.errors import StorageError
+from aqrec.format._frames import FOOTER, HEADER, encode_frame
+from aqrec.format._ids import now_ms
+from aqrec.format._records import LogHeader
+from aqrec.stores import Appender, Store
+
+__all__ = ["AppendLog", "Log", "Segment", "SegmentLog", "make_log"]
+
+_TRAILER = struct.Struct("<4sQI")
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Segment:
+    """One object of a log, and which runs have frames in it: run id -> [frames, first offset, end offset]."""
+
+    __slots__ = ("closed", "first", "key", "runs", "size", "written")
+
+    def __init__(self, key: str, first: int) -> None:
+        self.key = key
+        self.first = first
+        self.size = 0
+        self.runs: dict[str, list[int]] = {}
+        self.closed = False
+        self.written = False
+
+    def note(self, run_id: str, length: int) -> None:
+        """Count a frame of `length` bytes at the end."""
+        if run_id:
+            span = self.runs.get(run_id)
+            if span is None:
+                self.runs[run_id] = [1, self.size, self.size + length]
+            else:
+                span[0] += 1
+                span[2] = self.size + length
+        self.size += length
+
+    def footer(self) -> bytes:
+        """Return the index frame and the trailer that finds it from the object's end."""
+        frame = encode_frame(FOOTER, _encode({"runs": self.runs}))
+        offset = struct.pack("<Q", self.size)
+        return frame + _TRAILER.pack(b"AQe1", self.size, zlib.crc32(offset))
+
+
+class _Pending(msgspec.Struct):
+    seq: int
+    run_id: str
+    frame: bytes
+
+
+class Log(abc.ABC):
+    """A writer's stream of frames; all methods run on the engine thread."""
+
+    def __init__(self, store: Store, writer: str, key: Callable[[int], str]) -> None:
+        self._store = store
+        self._writer = writer
+        self._key = key
+        self._number = 0
+        self._pending: deque[_Pending] = deque()
+        self.pending_bytes = 0
+        self.bytes_written = 0
+        self.segments: list[Segment] = []
+        self.failed: StorageError | None = None
+
+    def _header(self, first: int) -> bytes:
+        header = LogHeader(
+            writer=self._writer, created=now_ms(), first=first, host=platform.node(), pid=os.getpid()
+        )
+        return encode_frame(HEADER, _encode(header))
+
+    def _settle(self, count: int) -> None:
+        for _ in range(count):
+            self.pending_bytes -= len(self._pending.popleft().frame)
+
+    def write(self, seq: int, run_id: str, frame: bytes) -> None:
+        """Take a frame; hand it to the store where that is cheap. Never raises for the store's sake: `commit` does."""
+        self._pending.append(_Pending(seq, run_id, frame))
+        self.pending_bytes += len(frame)
+        self.bytes_written += len(frame)
+
+    @abc.abstractmethod
+    def hand_over(self) -> None:
+        """Give what was written to the operating system, if the store appends."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether `hand_over` has somewhere to go; else a commit is needed to open it."""
+        return True
+
+    def mark(self) -> int:
+        """Return how many frames wait to be durable."""
+        return len(self._pending)
+
+    @abc.abstractmethod
+    async def commit(self, count: int | None = None) -> None:
+        """Make (at least) the first `count` waiting frames durable, or all; on `StorageError` they are kept."""
+
+    @abc.abstractmethod
+    async def close(self, *, keep: Callable[[Segment], bool]) -> None:
+        """Finish the last segment; one that `keep` refuses is deleted instead."""
+
+
+class AppendLog(Log):
+    """Grows one file, begins another at `rotate` bytes or after a failure."""
+
+    def __init__(self, store: Store, writer: str, key: Callable[[int], str], rotate: int) -> None:
+        super().__init__(store, writer, key)
+        self._rotate = rotate
+        self._appender: Appender | None = None
+        self._segment: Segment | None = None
+        self._handed = 0
+        self._committing = asyncio.Lock()
+        self._syncing = False
+
+    def hand_over(self) -> None:
+        appender, segment = self._appender, self._segment
+        if appender is None or segment is None or self._handed == len(self._pending):
+            return
+        self._append(appender, segment, list(islice(self._pending, self._handed, None)))
+
+    def _append(self, appender: Appender, segment: Segment, items: list[_Pending]) -> None:
+        try:
+            appender.write(items[0].frame if len(items) == 1 else b"".join(item.frame for item in items))
+        except StorageError as error:
+            self._abandon(error)
+            return
+        for item in items:
+            segment.note(item.run_id, len(item.frame))
+        self._handed += len(items)
+
+    def _abandon(self, error: StorageError) -> None:
+        """Give up a file that failed: what is not durable goes to a new one, whose header says from where on."""
+        self.failed = error
+        if self._segment is not None:
+            self._segment.closed = True
+        if self._appender is not None and not self._syncing:
+            self._appender.close()
+        self._appender = self._segment = None
+        self._handed = 0
+
+    async def _begin(self) -> None:
+        segment = Segment(self._key(self._number), self._pending[0].seq)
+        try:
+            appender = await self._store.open_append(segment.key)
+        except StorageError as error:
+            self.failed = error
+            raise
+        self._number += 1
+        self.segments.append(segment)
+        header = self._header(segment.first)
+        try:
+            appender.write(header)
+        except StorageError as error:
+            appender.close()
+            segment.closed = True
+            self.failed = error
+            raise
+        segment.size = len(header)
+        segment.written = True
+        self._appender, self._segment, self._handed, self.failed = appender, segment, 0, None
+
+    @property
+    def ready(self) -> bool:
+        return self._appender is not None
+
+    async def commit(self, count: int | None = None) -> None:
+        del count  # a sync reaches all that was written
+        async with self._committing:
+            if not self._pending:
+                return
+            if self._appender is None:
+                await self._begin()
+            self.hand_over()
+            appender = self._appender
+            if appender is None:
+                raise self.failed or StorageError("the journal could not be written")
+            handed = self._handed
+            self._syncing = True
+            try:
+                await asyncio.get_running_loop().run_in_executor(None, appender.sync)
+            except StorageError as error:
+                self._syncing = False
+                appender.close()
+                self._abandon(error)
+                raise
+            finally:
+                self._syncing = False
+            if self._appender is not appender:  # a write failed meanwhile; all of it goes to the next file
+                appender.close()
+                raise self.failed or StorageError("the journal could not be written")
+            self._settle(handed)
+            self._handed -= handed
+            if self._segment is not None and self._segment.size >= self._rotate and not self._pending:
+                await self._finish(self._segment, appender)
+
+    async def _finish(self, segment: Segment, appender: Appender) -> None:
+        self._appender = self._segment = None
+        self._handed = 0
+        segment.closed = True
+        try:
+            appender.write(segment.footer())
+            await asyncio.get_running_loop().run_in_executor(None, appender.sync)
+        except StorageError as error:
+            self.failed = error  # the frames are durable; only the index that saves a scan is missing
+        finally:
+            appender.close()
+
+    async def close(self, *, keep: Callable[[Segment], bool]) -> None:
+        async with self._committing:
+            segment, appender = self._segment, self._appender
+            if segment is None or appender is None:
+                return
+            if keep(segment):
+                await self._finish(segment, appender)
+            else:
+                appender.close()
+                self._appender = self._segment = None
+                segment.closed = True
+
+
+class SegmentLog(Log):
+    """Puts one immutable object a commit."""
+
+    def __init__(self, store: Store, writer: str, key: Callable[[int], str]) -> None:
+        super().__init__(store, writer, key)
+        self._committing = asyncio.Lock()
+        self._frozen: tuple[Segment, bytes, int] | None = None
+
+    def hand_over(self) -> None:
+        """Nothing: there is no operating system to hand over to."""
+
+    async def commit(self, count: int | None = None) -> None:
+        async with self._committing:
+            target = len(self._pending) if count is None else count
+            while target > 0:
+                # A PUT whose answer was lost may have landed: it is repeated with the same bytes, never with more.
+                segment, data, frozen = self._frozen or self._freeze(target)
+                try:
+                    await self._store.put(segment.key, data)
+                except StorageError as error:
+                    self.failed = error
+                    raise
+                self.failed, self._frozen = None, None
+                segment.written = segment.closed = True
+                self._settle(frozen)
+                target -= frozen
+
+    def _freeze(self, count: int) -> tuple[Segment, bytes, int]:
+        segment = Segment(self._key(self._number), self._pending[0].seq)
+        self._number += 1
+        self.segments.append(segment)
+        header = self._header(segment.first)
+        segment.size = len(header)
+        parts = [header]
+        for item in islice(self._pending, count):
+            segment.note(item.run_id, len(item.frame))
+            parts.append(item.frame)
+        parts.append(segment.footer())
+        self._frozen = segment, b"".join(parts), count
+        return self._frozen
+
+    async def close(self, *, keep: Callable[[Segment], bool]) -> None:
+        """Nothing: every segment is finished when it is put."""
+        del keep
+
+
+def make_log(store: Store, writer: str, key: Callable[[int], str], rotate: int) -> Log:
+    """Return the log that suits the store."""
+    return AppendLog(store, writer, key, rotate) if store.supports_append else SegmentLog(store, writer, key)

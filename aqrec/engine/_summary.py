@@ -1,0 +1,74 @@
+"""One run as its writer knows it: summaries of its keys, and what is still to be sealed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aqrec.engine._buffer import Buffer, PointLog
+from aqrec.format._document import merge_summary
+from aqrec.format._points import PointsFrame, columns
+from aqrec.format._records import MetricSummary
+
+__all__ = ["RunState"]
+
+
+class RunState:
+    """What this process's writer has recorded of a run."""
+
+    def __init__(self, run_id: str, buffer: Buffer, *, made_id: bool) -> None:
+        self.run_id = run_id
+        self.points = PointLog(run_id, buffer, self)
+        self.summaries: dict[str, MetricSummary] = {}
+        self.changed: set[str] = set()
+        self.through = -1
+        self.sealed_through = -1
+        self.unsealed: dict[str, int] = {}
+        self.made_id = made_id
+        self.parts = 0
+        self.ended = False
+        self.announced = False
+        self.dropped_told = 0
+
+    def add(self, frame: PointsFrame) -> int:
+        """Count a frame that is about to be written; return its points."""
+        data = columns(frame)
+        count = len(data.timestamps)
+        if count == 1:
+            step = None if data.steps is None else int(data.steps[0])
+            stamp, row = int(data.timestamps[0]), data.values[0].tolist()
+            fresh = [MetricSummary(1, step, stamp, value, value, value) for value in row]
+        else:
+            fresh = _summarise(data, count)
+        for key, summary in zip(frame.keys, fresh, strict=True):
+            self.summaries[key] = merge_summary(self.summaries.get(key), summary)
+            self.unsealed[key] = self.unsealed.get(key, 0) + count
+        self.changed.update(frame.keys)
+        self.through = frame.seq
+        return count * len(frame.keys)
+
+    def take_changes(self) -> dict[str, MetricSummary]:
+        """Return the summaries that changed since the last call."""
+        changes = {key: self.summaries[key] for key in self.changed}
+        self.changed = set()
+        return changes
+
+
+def _summarise(data: Any, count: int) -> list[MetricSummary]:
+    import numpy as np  # noqa: PLC0415
+
+    last = count - 1
+    stamps = data.timestamps
+    step: int | None = None
+    if data.steps is not None:
+        step = int(data.steps.max())
+        latest = np.flatnonzero(data.steps == step)
+        last = int(latest[len(latest) - 1 - int(np.argmax(stamps[latest][::-1]))])
+    elif stamps[last] != stamps.max():
+        last = last - int(np.argmax(stamps[::-1]))
+    # fmin and fmax pass over NaN, without warnings.
+    least, most = np.fmin.reduce(data.values, axis=0).tolist(), np.fmax.reduce(data.values, axis=0).tolist()
+    stamp, row = int(stamps[last]), data.values[last].tolist()
+    return [
+        MetricSummary(count, step, stamp, value, low, high)
+        for value, low, high in zip(row, least, most, strict=True)
+    ]

@@ -1,0 +1,136 @@
+"""What can go wrong, by what a handler would do about it.
+
+::
+
+    AqrecError
+    ├── InvalidInputError (ValueError)        mend the call
+    │   ├── InvalidNameError
+    │   └── InvalidValueError (also TypeError)
+    ├── ConflictError                         somebody else's fact stands; choose another name or value
+    │   ├── AlreadyExistsError (FileExistsError)
+    │   ├── ExpAlreadyExistError
+    │   └── ParamConflictError (ValueError)
+    ├── NotFoundError (LookupError)           look elsewhere
+    │   ├── ObjectNotFoundError (FileNotFoundError)
+    │   ├── ExperimentNotFoundError (ValueError)
+    │   ├── RecorderNotFoundError (ValueError)
+    │   └── MissingInputError (FileNotFoundError)
+    ├── StorageError (OSError)                the store failed: wait, retry, free space
+    │   └── FlushTimeoutError (TimeoutError)
+    ├── CorruptError (ValueError)             stored bytes are not what was written
+    ├── ClosedError (RuntimeError)            opened too late or used after its end
+    ├── BufferFullError (RuntimeError)        the caller outruns the store
+    ├── RecorderInitializationError (RuntimeError)
+    └── LoadObjectError                       an artifact cannot become an object
+        └── UntrustedObjectError              it could, but the trust policy forbids it
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlreadyExistsError",
+    "AqrecError",
+    "BufferFullError",
+    "ClosedError",
+    "ConflictError",
+    "CorruptError",
+    "ExpAlreadyExistError",
+    "ExperimentNotFoundError",
+    "FlushTimeoutError",
+    "InvalidInputError",
+    "InvalidNameError",
+    "InvalidValueError",
+    "LoadObjectError",
+    "MissingInputError",
+    "NotFoundError",
+    "ObjectNotFoundError",
+    "ParamConflictError",
+    "RecorderInitializationError",
+    "RecorderNotFoundError",
+    "StorageError",
+    "UntrustedObjectError",
+]
+
+
+class AqrecError(Exception):
+    """Root of everything aqrec raises on purpose."""
+
+
+class InvalidInputError(AqrecError, ValueError):
+    """The caller gave something that cannot be recorded; nothing was written."""
+
+
+class InvalidNameError(InvalidInputError):
+    """A run id, key, artifact path or URL is not a legal name."""
+
+
+class InvalidValueError(InvalidInputError, TypeError):
+    """A value has a type or size that cannot be stored faithfully."""
+
+
+class ConflictError(AqrecError):
+    """The request contradicts a fact that is already recorded."""
+
+
+class AlreadyExistsError(ConflictError, FileExistsError):
+    """A create-only write found the key taken."""
+
+
+class ExpAlreadyExistError(ConflictError):
+    """An experiment of this name exists already."""
+
+
+class ParamConflictError(ConflictError, ValueError):
+    """A param was logged again with another value; the first one stands."""
+
+
+class NotFoundError(AqrecError, LookupError):
+    """Nothing is recorded under this name."""
+
+
+class ObjectNotFoundError(NotFoundError, FileNotFoundError):
+    """The store has no object under this key."""
+
+
+class ExperimentNotFoundError(NotFoundError, ValueError):
+    """No experiment has this id or name."""
+
+
+class RecorderNotFoundError(NotFoundError, ValueError):
+    """No recorder has this id or name."""
+
+
+class MissingInputError(NotFoundError, FileNotFoundError):
+    """A record template lacks an artifact that another template makes."""
+
+
+class StorageError(AqrecError, OSError):
+    """The store failed or could not be reached."""
+
+
+class FlushTimeoutError(StorageError, TimeoutError):
+    """What was logged did not become durable within its deadline; it is still being retried."""
+
+
+class CorruptError(AqrecError, ValueError):
+    """Stored bytes fail their checksum or cannot be decoded."""
+
+
+class ClosedError(AqrecError, RuntimeError):
+    """The object was not opened yet, or is closed already."""
+
+
+class BufferFullError(AqrecError, RuntimeError):
+    """The bounded buffer is full and its overflow policy is ``error``."""
+
+
+class RecorderInitializationError(AqrecError, RuntimeError):
+    """There is no active recorder, or it cannot be told which one is meant."""
+
+
+class LoadObjectError(AqrecError):
+    """An artifact could not be loaded as an object."""
+
+
+class UntrustedObjectError(LoadObjectError):
+    """Loading would run code that the trust policy does not allow."""

@@ -1,0 +1,1 @@
+"""What is stored, as bytes: pure functions without I/O. `docs/format.md` describes it for other readers."""

@@ -1,0 +1,229 @@
+"""The run document: the state of a run, folded from its events in any order."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from aqrec.errors import CorruptError
+from aqrec.format import _values as values
+from aqrec.format._records import (
+    FORMAT_VERSION,
+    STATUS_R,
+    STATUS_S,
+    ArtifactRef,
+    ArtifactSaved,
+    MetricsSummarised,
+    MetricSummary,
+    ParamsLogged,
+    PointsDropped,
+    RunCreated,
+    RunDeleted,
+    RunEvent,
+    RunRenamed,
+    RunRestored,
+    Sealed,
+    StatusSet,
+    TagsDeleted,
+    TagsSet,
+)
+
+__all__ = ["RunDocument", "SealedPart", "apply", "document_from_json", "document_to_json", "latest", "merge_summary"]
+
+
+class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One Parquet object with points of the run."""
+
+    writer: str
+    key: str
+    through: int
+    points: int
+
+
+class RunDocument(msgspec.Struct, kw_only=True):
+    """All that is known of a run without reading its metric history.
+
+    Times are ms since epoch. `clocks` remembers which event each mutable field came from, so that events may be applied
+    in any order, and more than once, with one outcome.
+    """
+
+    run_id: str
+    format: int = FORMAT_VERSION
+    experiment_id: str = ""
+    experiment_name: str = ""
+    name: str = ""
+    parent: str | None = None
+    status: str = STATUS_S
+    status_reason: str = ""
+    created: int = 0
+    start_time: int | None = None
+    end_time: int | None = None
+    params: dict[str, Any] = {}
+    param_conflicts: dict[str, list[Any]] = {}
+    tags: dict[str, Any] = {}
+    metrics: dict[str, dict[str, MetricSummary]] = {}
+    """writer -> key -> summary"""
+    through: dict[str, int] = {}
+    """writer -> sequence number of its last frame with points"""
+    artifacts: dict[str, ArtifactRef] = {}
+    sealed: list[SealedPart] = []
+    dropped: dict[str, int] = {}
+    deleted: bool = False
+    creator: str = ""
+    own_id: bool = False
+    clocks: dict[str, int] = {}
+
+    @property
+    def known(self) -> bool:
+        """Whether the run's creation has been read; its other events may arrive first."""
+        return "run" in self.clocks
+
+
+def _newer(doc: RunDocument, field: str, clock: int) -> bool:
+    if clock < doc.clocks.get(field, -1):
+        return False
+    doc.clocks[field] = clock
+    return True
+
+
+def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912, PLR0915 - one branch an event kind
+    """Fold one event into `doc`."""
+    clock = event.clock
+    if isinstance(event, MetricsSummarised):
+        mine = doc.metrics.setdefault(event.writer, {})
+        for key, summary in event.metrics.items():
+            known = mine.get(key)
+            if known is None or summary.count >= known.count:
+                mine[key] = summary
+        doc.through[event.writer] = max(event.through, doc.through.get(event.writer, -1))
+    elif isinstance(event, StatusSet):
+        if event.status == STATUS_R:
+            doc.start_time = event.time if doc.start_time is None else min(event.time, doc.start_time)
+        if _newer(doc, "status", clock):
+            doc.status = event.status
+            doc.status_reason = event.reason
+            doc.end_time = None if event.status in (STATUS_R, STATUS_S) else event.time
+    elif isinstance(event, ParamsLogged):
+        _apply_params(doc, event)
+    elif isinstance(event, TagsSet):
+        for key, value in values.unpack(event.tags).items():
+            if _newer(doc, f"tags.{key}", clock):
+                doc.tags[key] = value
+    elif isinstance(event, TagsDeleted):
+        for key in event.keys:
+            if _newer(doc, f"tags.{key}", clock):
+                doc.tags.pop(key, None)
+    elif isinstance(event, ArtifactSaved):
+        if _newer(doc, f"artifacts.{event.ref.path}", clock):
+            doc.artifacts[event.ref.path] = event.ref
+    elif isinstance(event, RunCreated):
+        if "run" not in doc.clocks or clock < doc.clocks["run"]:
+            doc.clocks["run"] = clock
+            doc.experiment_id, doc.experiment_name = event.experiment_id, event.experiment_name
+            doc.parent, doc.created, doc.creator, doc.own_id = event.parent, event.created, event.writer, event.own_id
+            if "name" not in doc.clocks:
+                doc.name = event.name
+    elif isinstance(event, RunRenamed):
+        if _newer(doc, "name", clock):
+            doc.name = event.name
+    elif isinstance(event, Sealed):
+        part = SealedPart(writer=event.writer, key=event.key, through=event.through, points=event.points)
+        if part not in doc.sealed:
+            doc.sealed.append(part)
+    elif isinstance(event, PointsDropped):
+        doc.dropped[event.writer] = max(event.count, doc.dropped.get(event.writer, 0))
+    elif isinstance(event, (RunDeleted, RunRestored)) and _newer(doc, "deleted", clock):
+        doc.deleted = isinstance(event, RunDeleted)
+
+
+def _apply_params(doc: RunDocument, event: ParamsLogged) -> None:
+    for key, value in values.unpack(event.params).items():
+        field = f"params.{key}"
+        first = doc.clocks.get(field)
+        if first is None:
+            doc.params[key], doc.clocks[field] = value, event.clock
+            continue
+        loser = value
+        if event.clock < first:
+            loser, doc.params[key], doc.clocks[field] = doc.params[key], value, event.clock
+        if not same(loser, doc.params[key]) and not event.quiet:
+            others = doc.param_conflicts.setdefault(key, [])
+            if not any(same(loser, other) for other in others):
+                others.append(loser)
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two normalised values are the same: type-true, and NaN equals NaN."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, float) and isinstance(b, float):
+        return a == b or (a != a and b != b)  # noqa: PLR0124 - NaN
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(value, b[key]) for key, value in a.items())
+    return a == b
+
+
+def _rank(step: int | None, timestamp: int) -> tuple[int, int]:
+    return (-(2**63) if step is None else step, timestamp)
+
+
+def merge_summary(old: MetricSummary | None, new: MetricSummary) -> MetricSummary:
+    """Return the summary of the points of `old` followed by those of `new`."""
+    if old is None:
+        return new
+    last = new if _rank(new.step, new.timestamp) >= _rank(old.step, old.timestamp) else old
+    return MetricSummary(
+        count=old.count + new.count,
+        step=last.step,
+        timestamp=last.timestamp,
+        value=last.value,
+        minimum=_pick(min, old.minimum, new.minimum),
+        maximum=_pick(max, old.maximum, new.maximum),
+    )
+
+
+def _pick(choose: Any, a: float, b: float) -> float:
+    if a != a:  # noqa: PLR0124 - NaN
+        return b
+    return a if b != b else choose(a, b)  # noqa: PLR0124
+
+
+def latest(doc: RunDocument) -> dict[str, MetricSummary]:
+    """Return one summary a key over all writers; the latest point is the one of the greatest step, then time."""
+    merged: dict[str, MetricSummary] = {}
+    for writer in sorted(doc.metrics):
+        for key, summary in doc.metrics[writer].items():
+            merged[key] = merge_summary(merged.get(key), summary)
+    return merged
+
+
+_JSON_FIELDS = ("params", "param_conflicts", "tags")
+
+
+def document_to_json(doc: RunDocument) -> bytes:
+    """Return ``run.json``: the document as strict, readable JSON."""
+    plain: dict[str, Any] = msgspec.to_builtins(doc)
+    for field in _JSON_FIELDS:
+        plain[field] = {key: values.to_json(value) for key, value in plain[field].items()}
+    for metrics in plain["metrics"].values():
+        for key, row in metrics.items():
+            metrics[key] = [values.to_json(item) for item in row]
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def document_from_json(data: bytes) -> RunDocument:
+    """Return the document that `document_to_json` wrote, or raise `CorruptError`."""
+    try:
+        plain = json.loads(data)
+        for field in _JSON_FIELDS:
+            plain[field] = {key: values.from_json(value) for key, value in plain.get(field, {}).items()}
+        for metrics in plain.get("metrics", {}).values():
+            for key, row in metrics.items():
+                metrics[key] = [values.from_json(item) for item in row]
+        return msgspec.convert(plain, RunDocument)
+    except (ValueError, TypeError, AttributeError, msgspec.ValidationError) as error:
+        raise CorruptError(f"run.json cannot be read: {error}") from error

@@ -1,0 +1,95 @@
+"""Where things lie below a store's URL."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+__all__ = [
+    "EVENTS",
+    "JOURNAL",
+    "MARKER",
+    "RUNS",
+    "artifact_key",
+    "artifacts_folder",
+    "bulk_metrics_key",
+    "event_log_key",
+    "journal_folder",
+    "journal_key",
+    "metrics_key",
+    "run_document_key",
+    "shared_key",
+    "writer_of_event_log",
+]
+
+MARKER = "aqrec.json"
+JOURNAL = "journal"
+EVENTS = "catalog/events"
+RUNS = "runs"
+SEALED = "sealed"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
+
+
+def _folder(run_id: str) -> str:
+    # File systems stop at 255 bytes a name; a digest keeps longer or non-ASCII ids apart.
+    if _PLAIN.match(run_id):
+        return run_id
+    readable = re.sub(r"[^A-Za-z0-9_-]", "_", run_id)[:100]
+    return f"{readable}-{hashlib.sha256(run_id.encode()).hexdigest()[:32]}"
+
+
+def journal_folder(writer: str) -> str:
+    """Folder of one writer's journal segments."""
+    return f"{JOURNAL}/{writer}"
+
+
+def journal_key(writer: str, number: int) -> str:
+    """Journal segment `number` of a writer."""
+    return f"{JOURNAL}/{writer}/{number:08d}.seg"
+
+
+def event_log_key(identity: str, writer: str) -> str:
+    """A batch (or growing file) of one writer's catalog events; `identity` is time-ordered."""
+    return f"{EVENTS}/{identity}-{writer}.ev"
+
+
+def writer_of_event_log(key: str) -> str | None:
+    """Return the writer of a key made by `event_log_key`, or None for a foreign file."""
+    match = re.fullmatch(rf"{EVENTS}/[0-9a-f]{{32}}-([0-9a-f]{{32}})\.ev", key)
+    return match[1] if match else None
+
+
+def run_document_key(run_id: str) -> str:
+    """The ended run's document."""
+    return f"{RUNS}/{_folder(run_id)}/run.json"
+
+
+def metrics_key(run_id: str, writer: str | None, number: int) -> str:
+    """Sealed history of a run.
+
+    `writer` None: the part of the writer that made the run's id, alone in having that name. Every other part carries its
+    writer's id, so no two writers ever share a key.
+    """
+    name = "metrics.parquet" if writer is None else f"metrics-{writer}-{number}.parquet"
+    return f"{RUNS}/{_folder(run_id)}/{name}"
+
+
+def bulk_metrics_key(identity: str, writer: str) -> str:
+    """Sealed histories of many runs of one writer."""
+    return f"{SEALED}/{identity}-{writer}.parquet"
+
+
+def artifacts_folder(run_id: str) -> str:
+    """Folder of a run's artifacts."""
+    return f"{RUNS}/{_folder(run_id)}/artifacts"
+
+
+def artifact_key(run_id: str, path: str) -> str:
+    """One artifact of a run, under its own name."""
+    return f"{RUNS}/{_folder(run_id)}/artifacts/{path}"
+
+
+def shared_key(digest: str, name: str) -> str:
+    """Content that many runs refer to (provenance of sweeps)."""
+    return f"shared/{digest}/{name}"

@@ -1,0 +1,165 @@
+"""Sealed metric history: Parquet that any engine reads.
+
+Columns: ``key`` (text), ``step`` (int64, null when logged without one), ``timestamp`` (ms, UTC), ``value`` (float64),
+``writer`` (text); bulk files have ``run_id`` in front. Rows are grouped by (run,) key, in the order of logging within a key. The file's metadata
+``aqrec`` says what it covers.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["HistoryWriter", "read_history"]
+
+_ROWS_PER_GROUP = 1_000_000
+_SMALL_GROUP = 131_072
+
+
+def _schema(bulk: bool) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    fields = [
+        pa.field("key", text, nullable=False),
+        pa.field("step", pa.int64()),
+        pa.field("timestamp", pa.timestamp("ms", tz="UTC"), nullable=False),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("writer", text, nullable=False),
+    ]
+    return pa.schema([pa.field("run_id", text, nullable=False), *fields] if bulk else fields)
+
+
+class HistoryWriter:
+    """Writes one Parquet object, a block of one key at a time, in bounded memory.
+
+    Parameters
+    ----------
+    file
+        Where to write.
+    metadata
+        What the file covers; stored as JSON under ``aqrec``.
+    bulk
+        Whether several runs share the file.
+    """
+
+    def __init__(self, file: BinaryIO, metadata: dict[str, Any], *, bulk: bool = False) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        self._pa = pa
+        self._bulk = bulk
+        self._schema = _schema(bulk).with_metadata({"aqrec": json.dumps(metadata)})
+        self._sink = pa.PythonFile(file, mode="w")
+        texts = ["run_id", "key", "writer"] if bulk else ["key", "writer"]
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            compression_level=3,
+            use_dictionary=texts,
+            column_encoding={
+                "step": "DELTA_BINARY_PACKED",
+                "timestamp": "DELTA_BINARY_PACKED",
+                "value": "BYTE_STREAM_SPLIT",
+            },
+            store_schema=False,
+            version="2.6",
+        )
+        self._waiting: list[Any] = []
+        self._rows = 0
+        self._key: tuple[str, str] | None = None
+        self.points = 0
+
+    def write(
+        self,
+        run_id: str,
+        key: str,
+        writer: str,
+        steps: NDArray[np.int64] | None,
+        timestamps: NDArray[np.int64],
+        values: NDArray[np.float64],
+    ) -> None:
+        """Add points of one key; all of a key before the next key, and all of a run before the next run."""
+        import numpy as np  # noqa: PLC0415
+
+        pa = self._pa
+        if self._key is not None and self._key != (run_id, key) and self._rows >= _SMALL_GROUP:
+            self._flush()
+        self._key = (run_id, key)
+        for at in range(0, len(values), _ROWS_PER_GROUP):
+            part = slice(at, at + _ROWS_PER_GROUP)
+            stamp, value = np.ascontiguousarray(timestamps[part]), np.ascontiguousarray(values[part])
+            count = len(value)
+
+            def text(word: str, count: int = count) -> Any:
+                return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([word], pa.string()))
+
+            arrays = [
+                text(key),
+                pa.nulls(count, pa.int64()) if steps is None else pa.array(np.ascontiguousarray(steps[part])),
+                pa.array(stamp).cast(pa.timestamp("ms", tz="UTC")),
+                pa.array(value),
+                text(writer),
+            ]
+            self._waiting.append(pa.Table.from_arrays([text(run_id), *arrays] if self._bulk else arrays, schema=self._schema))
+            self._rows += count
+            self.points += count
+            if self._rows >= _ROWS_PER_GROUP:
+                self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            table = self._pa.concat_tables(self._waiting).unify_dictionaries().combine_chunks()
+            self._writer.write_table(table, row_group_size=2 * _ROWS_PER_GROUP)
+            self._waiting, self._rows = [], 0
+
+    def close(self) -> None:
+        """Write what waits and the footer; the file stays open."""
+        self._flush()
+        self._writer.close()
+        self._sink.flush()
+
+
+def read_history(
+    file: BinaryIO, *, key: str | None = None, run_id: str | None = None
+) -> tuple[dict[str, Any], Any]:
+    """Return (metadata, Arrow table) of a sealed history, of one key and one run if asked.
+
+    Only the row groups that can hold the key are read.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    parquet = pq.ParquetFile(file)
+    metadata = json.loads((parquet.metadata.metadata or {}).get(b"aqrec", b"{}"))
+    names = parquet.schema_arrow.names
+    wanted = {"key": key, "run_id": run_id if "run_id" in names else None}
+    asked = {column: value for column, value in wanted.items() if value is not None}
+    tables: list[Any] = []
+    for group in range(parquet.num_row_groups):
+        row_group = parquet.metadata.row_group(group)
+        pure = True
+        possible = True
+        for column, value in asked.items():
+            statistics = row_group.column(names.index(column)).statistics
+            if statistics is None or not statistics.has_min_max:
+                pure = False
+                continue
+            possible = possible and statistics.min <= value <= statistics.max
+            pure = pure and statistics.min == statistics.max == value
+        if not possible:
+            continue
+        table = parquet.read_row_group(group)
+        if not pure:
+            for column, value in asked.items():
+                table = table.filter(pc.equal(table[column].cast(pa.string()), value))
+        tables.append(table)
+    schema = parquet.schema_arrow
+    table = pa.concat_tables(tables) if tables else schema.empty_table()
+    return metadata, table

@@ -1,0 +1,262 @@
+"""Stored metadata: the marker, catalog events and the run document.
+
+All are msgspec Structs that grow by defaulted fields only. Readers skip fields they do not know and keep events of a kind
+they do not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from aqrec.errors import CorruptError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "STATUSES",
+    "STATUS_FA",
+    "STATUS_FI",
+    "STATUS_R",
+    "STATUS_S",
+    "ArtifactRef",
+    "ArtifactSaved",
+    "Event",
+    "ExperimentCreated",
+    "ExperimentDeleted",
+    "ExperimentRestored",
+    "Heartbeat",
+    "LogHeader",
+    "Marker",
+    "MetricSummary",
+    "MetricsSummarised",
+    "ParamsLogged",
+    "PointsDropped",
+    "RunCreated",
+    "RunDeleted",
+    "RunEvent",
+    "RunRenamed",
+    "RunRestored",
+    "Sealed",
+    "StatusSet",
+    "TagsDeleted",
+    "TagsSet",
+    "UnknownEvent",
+    "decode_events",
+    "encode_events",
+]
+
+FORMAT_VERSION: Final = 1
+
+STATUS_S: Final = "SCHEDULED"
+STATUS_R: Final = "RUNNING"
+STATUS_FI: Final = "FINISHED"
+STATUS_FA: Final = "FAILED"
+STATUSES: Final = (STATUS_S, STATUS_R, STATUS_FI, STATUS_FA)
+
+
+class Marker(msgspec.Struct, frozen=True, kw_only=True):
+    """``aqrec.json``: makes a folder a store, and says who may read it."""
+
+    format: int = FORMAT_VERSION
+    store_id: str
+    created: int
+    """ms since epoch"""
+    features: list[str] = []
+    """Names of features a reader must know to read the store correctly."""
+
+
+class LogHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """First frame of a journal segment or event log."""
+
+    format: int = FORMAT_VERSION
+    writer: str
+    created: int
+    first: int = 0
+    """Sequence number of the first frame; it supersedes frames from this number on in earlier segments of the writer."""
+    host: str = ""
+    pid: int = 0
+
+
+class MetricSummary(msgspec.Struct, array_like=True):
+    """What is known of one key of one writer without its history: numbers of points, the latest one, the range.
+
+    `minimum` and `maximum` ignore NaN (NaN when there is nothing else). `step` None: logged without a step.
+    """
+
+    count: int
+    step: int | None
+    timestamp: int
+    value: float
+    minimum: float
+    maximum: float
+
+
+class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an artifact's bytes lie, and what they must be."""
+
+    path: str
+    key: str
+    size: int
+    checksum: str
+    codec: str = "bytes"
+    compression: str | None = None
+    modified: int = 0
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):
+    """Something that happened; `clock` (see `HybridClock`) orders events of all writers."""
+
+    clock: int
+
+
+class ExperimentCreated(Event, frozen=True, kw_only=True, tag="experiment"):
+    experiment_id: str
+    name: str
+
+
+class ExperimentDeleted(Event, frozen=True, kw_only=True, tag="experiment_deleted"):
+    experiment_id: str
+
+
+class ExperimentRestored(Event, frozen=True, kw_only=True, tag="experiment_restored"):
+    experiment_id: str
+
+
+class Heartbeat(Event, frozen=True, kw_only=True, tag="heartbeat"):
+    """The writer lives, and so do the runs it records."""
+
+    runs: list[str] = []
+
+
+class RunEvent(Event, frozen=True, kw_only=True):
+    """An event of one run."""
+
+    run_id: str
+
+
+class RunCreated(RunEvent, frozen=True, kw_only=True, tag="run"):
+    experiment_id: str
+    experiment_name: str
+    name: str
+    parent: str | None = None
+    created: int = 0
+    writer: str = ""
+    own_id: bool = False
+    """True if the caller chose the run's id, so that others may have chosen it too."""
+
+
+class RunRenamed(RunEvent, frozen=True, kw_only=True, tag="renamed"):
+    name: str
+
+
+class StatusSet(RunEvent, frozen=True, kw_only=True, tag="status"):
+    status: str
+    time: int
+    """ms since epoch"""
+    reason: str = ""
+
+
+class ParamsLogged(RunEvent, frozen=True, kw_only=True, tag="params"):
+    params: msgspec.Raw
+    quiet: bool = False
+    """Recorded by aqrec itself: another value than the first one is expected and no conflict."""
+
+
+class TagsSet(RunEvent, frozen=True, kw_only=True, tag="tags"):
+    tags: msgspec.Raw
+
+
+class TagsDeleted(RunEvent, frozen=True, kw_only=True, tag="tags_deleted"):
+    keys: list[str]
+
+
+class MetricsSummarised(RunEvent, frozen=True, kw_only=True, tag="metrics"):
+    """Summaries of the keys that changed, of one writer."""
+
+    writer: str
+    through: int
+    """Sequence number of the writer's last frame with points of the run."""
+    metrics: dict[str, MetricSummary] = {}
+
+
+class ArtifactSaved(RunEvent, frozen=True, kw_only=True, tag="artifact"):
+    ref: ArtifactRef
+
+
+class Sealed(RunEvent, frozen=True, kw_only=True, tag="sealed"):
+    """A writer's frames up to `through` are in a Parquet object, too."""
+
+    writer: str
+    key: str
+    through: int
+    points: int
+
+
+class PointsDropped(RunEvent, frozen=True, kw_only=True, tag="dropped"):
+    """How many points of the run the overflow policy of a writer has dropped so far."""
+
+    writer: str
+    count: int
+
+
+class RunDeleted(RunEvent, frozen=True, kw_only=True, tag="deleted"):
+    pass
+
+
+class RunRestored(RunEvent, frozen=True, kw_only=True, tag="restored"):
+    pass
+
+
+class UnknownEvent(msgspec.Struct, frozen=True):
+    """An event of a later version, kept as it was stored."""
+
+    raw: bytes
+
+
+_Known = (
+    ExperimentCreated
+    | ExperimentDeleted
+    | ExperimentRestored
+    | Heartbeat
+    | RunCreated
+    | RunRenamed
+    | StatusSet
+    | ParamsLogged
+    | TagsSet
+    | TagsDeleted
+    | MetricsSummarised
+    | ArtifactSaved
+    | Sealed
+    | PointsDropped
+    | RunDeleted
+    | RunRestored
+)
+
+_encoder = msgspec.msgpack.Encoder()
+_known = msgspec.msgpack.Decoder(list[_Known])
+_raws = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_one = msgspec.msgpack.Decoder(_Known)
+_any: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder()
+
+
+def encode_events(events: list[Event]) -> bytes:
+    """Return the payload of an EVENTS frame."""
+    return _encoder.encode(events)
+
+
+def decode_events(payload: bytes) -> list[Event | UnknownEvent]:
+    """Return the events of an EVENTS frame; one of an unknown kind does not hide its neighbours."""
+    try:
+        return _known.decode(payload)  # type: ignore[return-value]
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError as error:
+        raise CorruptError(f"an events frame with a good checksum is no msgpack list: {error}") from error
+    events: list[Event | UnknownEvent] = []
+    for raw in _raws.decode(payload):
+        try:
+            events.append(_one.decode(raw))
+        except msgspec.ValidationError:
+            events.append(UnknownEvent(bytes(raw)))
+    return events

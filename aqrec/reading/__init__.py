@@ -1,0 +1,7 @@
+"""From stored bytes back to answers: catalog, filters, search results, metric histories."""
+
+from aqrec.reading._catalog import Catalog, ExperimentDocument
+from aqrec.reading._history import read_metric_history
+Selection=to_frame=None
+
+__all__ = ["Catalog", "ExperimentDocument", "Selection", "read_metric_history", "to_frame"]

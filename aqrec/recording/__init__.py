@@ -1,0 +1,12 @@
+"""Runs, experiments and their manager: the async face, and what both faces stand on."""
+
+from aqrec.recording._default import defaults
+from aqrec.recording._experiment import Experiment
+from aqrec.recording._global import GlobalRecorder
+from aqrec.recording._manager import ExperimentManager, open_recorder
+from aqrec.recording._recorder import Recorder
+
+R = GlobalRecorder(defaults)
+"""The recorder of this task."""
+
+__all__ = ["Experiment", "ExperimentManager", "GlobalRecorder", "R", "Recorder", "open_recorder"]

@@ -1,0 +1,251 @@
+"""Artifacts of a run: objects and files in, objects and files out. All coroutines run on the engine thread.
+
+The bytes are stored before the reference to them, and both are durable when a call returns. Every read is checked against the
+reference; a mismatch is looked at once more, because a writer may just have replaced the artifact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from aqrec.artifacts import (
+    Digest,
+    TrustPolicy,
+    codec_for_load,
+    codec_for_save,
+    copy_file,
+    read_object,
+    write_object,
+)
+from aqrec.errors import CorruptError, InvalidInputError, LoadObjectError, NotFoundError, ObjectNotFoundError
+from aqrec.format import _layout as layout
+from aqrec.format._ids import now_ms
+from aqrec.format._names import check_artifact_path
+from aqrec.format._records import ArtifactRef, ArtifactSaved
+from aqrec.recording._run import Run
+
+__all__ = [
+    "download_artifact",
+    "list_artifacts",
+    "load_object",
+    "local_dir",
+    "log_artifact",
+    "save_objects",
+    "save_provenance",
+]
+
+_FILES_AT_ONCE = 4
+
+
+def _join(folder: str | None, name: str) -> str:
+    root = check_artifact_path(folder, allow_root=True) if folder else ""
+    return check_artifact_path(f"{root}/{name}" if root else name)
+
+
+async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, compression: str | None) -> None:
+    ref = ArtifactRef(
+        path=path,
+        key=key,
+        size=digest.size,
+        checksum=digest.checksum,
+        codec=codec,
+        compression=compression,
+        modified=now_ms(),
+    )
+    run.session.written.add((key, digest.checksum))
+    run.post(ArtifactSaved(clock=run.session.engine.clock.now(), run_id=run.run_id, ref=ref))
+
+
+async def save_objects(
+    run: Run, objects: Mapping[str, object], artifact_path: str | None, local_path: str | os.PathLike[str] | None
+) -> None:
+    """Save objects under their names, or a file or the content of a folder."""
+    if local_path is not None:
+        if objects:
+            raise InvalidInputError("save_objects takes objects or a local_path, not both")
+        path = Path(local_path)
+        await _log_files(run, _files_of(path, artifact_path, content_only=True))
+        return
+    plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
+    await asyncio.gather(*(_save_object(run, *item) for item in plan))
+    await run.session.engine.flush()
+
+
+async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
+    options = run.session.options
+    key = layout.artifact_key(run.run_id, path)
+
+    def write(file: BinaryIO) -> Digest:
+        return write_object(file, obj, codec=codec, pickler=options.pickler, compression=options.compression)
+
+    digest = await run.session.engine.store.put_stream(key, write)
+    await _record(run, path, key, digest, codec, options.compression)
+
+
+async def save_provenance(run: Run, texts: Mapping[str, bytes]) -> None:
+    """Save small texts; runs that are sealed in bulk share them."""
+    store = run.session.engine.store
+    for path, data in texts.items():
+        digest = hashlib.sha256(data).hexdigest()[:32]
+        shared = run.session.options.seal == "bulk"
+        key = layout.shared_key(digest, path) if shared else layout.artifact_key(run.run_id, path)
+        known = run.session.shared.get(key) if shared else None
+        if known is None:
+            known = await store.put_stream(key, lambda file, data=data: write_object(file, data, codec="bytes"))  # type: ignore[misc]
+            if shared:
+                run.session.shared[key] = known
+        await _record(run, path, key, known, codec_for_load(path), None)
+
+
+def _files_of(
+    path: Path, artifact_path: str | None, *, content_only: bool
+) -> list[tuple[Path, str]]:
+    if path.is_file():
+        return [(path, _join(artifact_path, path.name))]
+    if not path.is_dir():
+        raise ObjectNotFoundError(f"there is no file or folder {str(path)!r} to record")
+    prefix = artifact_path if content_only else _join(artifact_path, path.resolve().name)
+    found: list[tuple[Path, str]] = []
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            file = Path(folder, name)
+            found.append((file, _join(prefix, file.relative_to(path).as_posix())))
+    return found
+
+
+async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
+    """Copy a file, or a folder under its own name, into the run."""
+    loop = asyncio.get_running_loop()
+    files = await loop.run_in_executor(None, lambda: _files_of(Path(local_path), artifact_path, content_only=False))
+    await _log_files(run, files)
+
+
+async def _log_files(run: Run, files: list[tuple[Path, str]]) -> None:
+    slots = asyncio.Semaphore(_FILES_AT_ONCE)
+    store = run.session.engine.store
+
+    async def one(source: Path, path: str) -> None:
+        key = layout.artifact_key(run.run_id, path)
+
+        def write(file: BinaryIO) -> Digest:
+            with source.open("rb", buffering=0) as opened:
+                return copy_file(opened, file)  # type: ignore[arg-type]
+
+        async with slots:
+            digest = await store.put_stream(key, write)
+        await _record(run, path, key, digest, codec_for_load(path), None)
+
+    await asyncio.gather(*(one(*item) for item in files))
+    await run.session.engine.flush()
+
+
+async def _refs(run: Run) -> dict[str, ArtifactRef]:
+    return (await run.document()).artifacts
+
+
+async def list_artifacts(run: Run, artifact_path: str | None) -> list[str]:
+    """Return the direct children of a folder as paths from the run's root."""
+    root = check_artifact_path(artifact_path or "", allow_root=True)
+    prefix = f"{root}/" if root else ""
+    children = {
+        prefix + path[len(prefix) :].split("/", 1)[0] for path in await _refs(run) if path.startswith(prefix)
+    }
+    return sorted(children)
+
+
+async def load_object(run: Run, name: str, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
+    """Load an artifact as an object."""
+    path = check_artifact_path(name)
+    damage: CorruptError | None = None
+    seen: ArtifactRef | None = None
+    for _ in range(3):
+        refs = await _refs(run)
+        ref = refs.get(path)
+        if ref is None:
+            near = ", ".join(sorted(refs)[:10]) or "none at all"
+            raise LoadObjectError(f"run {run.run_id} has no artifact {path!r}; it has {near}")
+        if ref == seen:
+            break
+        seen = ref
+        try:
+            return await _load(run, ref, trust, unpickler)
+        except CorruptError as error:
+            damage = error
+        except NotFoundError as error:
+            damage = CorruptError(f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing")
+            damage.__cause__ = error
+    assert damage is not None
+    raise LoadObjectError(f"artifact {path!r} of run {run.run_id} is damaged: {damage}") from damage
+
+
+async def _load(run: Run, ref: ArtifactRef, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
+    options = run.session.options
+    policy = trust or TrustPolicy.resolve(options.trust, allow=options.allow)
+    if trust is None and (ref.key, ref.checksum) in run.session.written:
+        policy = TrustPolicy(mode="trusted")
+
+    def read(file: BinaryIO) -> Any:
+        return read_object(
+            file,
+            codec=ref.codec,
+            compression=ref.compression,
+            checksum=ref.checksum,
+            size=ref.size,
+            trust=policy,
+            unpickler=unpickler,
+            name=ref.path,
+        )
+
+    return await run.session.engine.store.get_stream(ref.key, read)
+
+
+async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str] | None) -> str:
+    """Copy an artifact or a folder of them to this machine; return where it is."""
+    clean = check_artifact_path(path, allow_root=True)
+    refs = await _refs(run)
+    wanted = {
+        name: ref for name, ref in refs.items() if name == clean or not clean or name.startswith(f"{clean}/")
+    }
+    if not wanted:
+        raise ObjectNotFoundError(f"run {run.run_id} has no artifact or folder {clean!r}")
+    loop = asyncio.get_running_loop()
+    target = Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))
+    slots = asyncio.Semaphore(_FILES_AT_ONCE)
+
+    async def one(name: str, ref: ArtifactRef) -> None:
+        def read(file: BinaryIO) -> None:
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial = place.with_name(f"{place.name}.part-{os.getpid()}")
+            try:
+                with partial.open("wb", buffering=0) as out:
+                    found = copy_file(file, out)  # type: ignore[arg-type]
+                if found.checksum != ref.checksum:
+                    raise CorruptError(
+                        f"artifact {name!r} of run {run.run_id} is damaged: {found.checksum} instead of {ref.checksum}"
+                    )
+                partial.replace(place)
+            finally:
+                partial.unlink(missing_ok=True)
+
+        async with slots:
+            await run.session.engine.store.get_stream(ref.key, read)
+
+    await asyncio.gather(*(one(name, ref) for name, ref in sorted(wanted.items())))
+    return str(target / clean) if clean else str(target)
+
+
+def local_dir(run: Run) -> str:
+    """Return the folder of the run's artifacts on this machine."""
+    path = run.session.engine.store.local_path(layout.artifacts_folder(run.run_id))
+    if path is None:
+        raise InvalidInputError(
+            f"{run.session.url} is not on this machine's file system; use download_artifact() to get a copy"
+        )
+    return str(path)

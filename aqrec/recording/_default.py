@@ -1,0 +1,125 @@
+"""Which store `R` means, shared by both faces: a process-wide default, a task-local override, one workspace a URL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from aqrec.errors import RecorderInitializationError
+from aqrec.options import Options
+from aqrec.recording import _active
+from aqrec.recording._run import Run
+from aqrec.recording._session import Session
+from aqrec.recording._workspace import Workspace
+from aqrec.stores import canonical_url
+
+__all__ = ["Defaults", "defaults"]
+
+_FOLDER = "aqruns"
+
+
+class Defaults:
+    """See the module's text."""
+
+    def __init__(self) -> None:
+        self.uri: str | None = None
+        self.options = Options()
+        self.storage_options: dict[str, Any] | None = None
+        self.default_exp_name = "Experiment"
+        self._override: ContextVar[str | None] = ContextVar("aqrec_uri", default=None)
+        self._lock = threading.Lock()
+        self._workspaces: dict[str, Workspace] = {}
+
+    def default_uri(self) -> str:
+        """Return the URL that holds when none is given: `uri_context`, `set_uri`, ``AQREC_URI``, else ``./aqruns``."""
+        return self._override.get() or self.uri or os.environ.get("AQREC_URI") or f"./{_FOLDER}"
+
+    def current_uri(self) -> str:
+        """Return the URL of the active run's store, or the default."""
+        entry = _active.active()
+        return entry.run.session.url if entry is not None else canonical_url(self.default_uri())
+
+    def workspace(self, uri: str | None = None) -> Workspace:
+        """Return the workspace of a URL; default: that of the active run, else of the default URL."""
+        if uri is None:
+            entry = _active.active()
+            if entry is not None:
+                return entry.experiment.workspace
+        canonical = canonical_url(str(uri) if uri is not None else self.default_uri())
+        with self._lock:
+            workspace = self._workspaces.get(canonical)
+            if workspace is None or workspace.session.closed:
+                workspace = Workspace(Session(canonical, self.options, self.storage_options), self.default_exp_name)
+                self._workspaces[canonical] = workspace
+            return workspace
+
+    def configure(
+        self,
+        uri: str | None,
+        default_exp_name: str | None,
+        options: Options | None,
+        storage_options: dict[str, Any] | None,
+    ) -> None:
+        """Change the defaults for stores that are opened from now on."""
+        entry = _active.active()
+        if entry is not None and (options is not None or storage_options is not None):
+            raise RecorderInitializationError(
+                f"recorder {entry.run.run_id} is active in {entry.run.session.url}; end it before R.configure()"
+            )
+        if uri is not None:
+            canonical_url(str(uri))
+            self.uri = str(uri)
+        self.default_exp_name = default_exp_name if default_exp_name is not None else self.default_exp_name
+        self.options = options if options is not None else self.options
+        self.storage_options = storage_options if storage_options is not None else self.storage_options
+
+    def take_all(self) -> list[Session]:
+        """Give up all workspaces; return their sessions to be closed."""
+        with self._lock:
+            sessions = [workspace.session for workspace in self._workspaces.values()]
+            self._workspaces.clear()
+        return sessions
+
+    @contextlib.contextmanager
+    def override(self, uri: str) -> Iterator[None]:
+        """Change the default URL for this task."""
+        canonical_url(str(uri))
+        token = self._override.set(str(uri))
+        try:
+            yield
+        finally:
+            self._override.reset(token)
+
+    def run_to_log_to(self) -> Run:
+        """Return the active run; if there is none, start one in the default experiment, as Qlib does.
+
+        Needs no answer from the store: the run's documents go the same way as its metrics.
+        """
+        entry = _active.active()
+        if entry is None:
+            workspace = self.workspace()
+            experiment = workspace.experiment(workspace.default_exp_name)
+            run = workspace.new_run(experiment)
+            run.begin()
+            entry = _active.activate(experiment, run)
+        return entry.run
+
+    def active_run(self) -> Run:
+        """Return the active run or raise `RecorderInitializationError`."""
+        entry = _active.active()
+        if entry is None:
+            raise RecorderInitializationError(
+                "no recorder is active in this task; start one with R.start(), or get one with R.get_recorder()"
+            )
+        return entry.run
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+
+defaults = Defaults()
+os.register_at_fork(after_in_child=defaults._after_fork)  # noqa: SLF001 - the module's own object

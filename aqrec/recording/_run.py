@@ -1,0 +1,285 @@
+"""One run as this process sees it, without a face: what both `aqrec.Recorder` and `aqrec.sync.Recorder` stand on.
+
+Methods without ``async`` may be called from any thread and only touch memory; coroutines run on the engine thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from aqrec.engine import Room, disown, own
+from aqrec.errors import AqrecError, ClosedError, InvalidValueError, ParamConflictError, StorageError
+from aqrec.format import _layout as layout
+from aqrec.format import _values as values
+from aqrec.format._document import RunDocument, apply, document_to_json, latest, same
+from aqrec.format._ids import now_ms
+from aqrec.format._names import check_key_name, check_name
+from aqrec.format._records import (
+    STATUS_FA,
+    STATUS_FI,
+    STATUS_R,
+    STATUSES,
+    ParamsLogged,
+    RunDeleted,
+    RunEvent,
+    RunRenamed,
+    RunRestored,
+    StatusSet,
+    TagsDeleted,
+    TagsSet,
+)
+from aqrec.reading import read_metric_history
+from aqrec.recording._session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aqrec.engine import RunState
+
+__all__ = ["Run", "end_status"]
+
+logger = logging.getLogger("aqrec")
+
+_MAX_VALUES = 32 * 1024 * 1024
+_PROVENANCE_TIMEOUT = 15.0
+
+
+def end_status(error: BaseException | None) -> tuple[str, str]:
+    """Return (status, reason) of a run whose block was left by `error`."""
+    if error is None:
+        return STATUS_FI, ""
+    if isinstance(error, SystemExit) and error.code in (None, 0):
+        return STATUS_FI, "sys.exit"
+    return STATUS_FA, f"{type(error).__name__}: {error}"[:500]
+
+
+class Run:
+    """See the module's text."""
+
+    def __init__(self, session: Session, doc: RunDocument, *, made_id: bool = False) -> None:
+        self.session = session
+        self.run_id = doc.run_id
+        self.doc = doc
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._made_id = made_id
+        self._state: RunState = session.engine.run_state(doc.run_id, made_id=made_id)
+        self.points = self._state.points
+        self._provenance: asyncio.Task[None] | None = None
+        self.log = self.points.log
+
+    # -- any thread --------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> RunState:
+        """The writer's state; a fork begins a new one."""
+        state: RunState = self.points.state
+        return state
+
+    @property
+    def status(self) -> str:
+        """The status as far as this process knows."""
+        return self.doc.status
+
+    def post(self, event: RunEvent) -> None:
+        """Apply an event here and queue it for the store."""
+        if self.session.engine.closed:
+            raise ClosedError(f"run {self.run_id!r} cannot be written: its store was closed; open it again")
+        with self._lock:
+            apply(self.doc, event)
+        self.session.engine.post(event)
+
+    def _clock(self) -> int:
+        return self.session.engine.clock.now()
+
+    def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
+        """Log metrics with a timestamp of the caller's, ms since epoch."""
+        return self.points.log_at(step, timestamp, metrics)
+
+    def log_params(self, params: Mapping[str, object], *, quiet: bool = False) -> None:
+        """Record params; `quiet` ones may differ from what an earlier process recorded."""
+        clean = self._clean("param", params)
+        with self._lock:
+            known = self.doc.params
+            for key in clean.keys() & known.keys():
+                if not same(clean[key], known[key]) and not quiet:
+                    raise ParamConflictError(
+                        f"param {key!r} is {known[key]!r} already and stays so; {clean[key]!r} was not recorded. "
+                        "Use a metric for what changes during a run, a tag for what may be replaced, or another key"
+                    )
+            fresh = {key: value for key, value in clean.items() if key not in known or quiet}
+            if fresh:
+                packed = self._pack("params", fresh)
+                self.post(ParamsLogged(clock=self._clock(), run_id=self.run_id, params=packed, quiet=quiet))
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags, replacing older values."""
+        clean = self._clean("tag", tags)
+        if clean:
+            packed = self._pack("tags", clean)
+            self.post(TagsSet(clock=self._clock(), run_id=self.run_id, tags=packed))
+
+    def delete_tags(self, keys: Iterable[str]) -> None:
+        """Delete tags; unknown ones are no error."""
+        names = [check_key_name("tag", key) for key in keys]
+        if names:
+            self.post(TagsDeleted(clock=self._clock(), run_id=self.run_id, keys=names))
+
+    def check_batch(self, params: Mapping[str, object] | None, tags: Mapping[str, object] | None) -> None:
+        """Refuse bad params or tags before any part of a batch is recorded."""
+        self._clean("tag", tags or {})
+        for key, value in self._clean("param", params or {}).items():
+            if key in self.doc.params and not same(value, self.doc.params[key]):
+                raise ParamConflictError(f"param {key!r} is {self.doc.params[key]!r} already; nothing was recorded")
+
+    @staticmethod
+    def _clean(what: str, given: Mapping[str, object]) -> dict[str, values.Value]:
+        return {
+            check_key_name(what, key): values.normalise(f"{what} {key!r}", value) for key, value in given.items()
+        }
+
+    @staticmethod
+    def _pack(what: str, clean: dict[str, values.Value]) -> msgspec.Raw:
+        packed = values.pack(clean)
+        if len(packed) > _MAX_VALUES:
+            raise InvalidValueError(
+                f"{what} of {len(packed)} bytes in one call are more than {_MAX_VALUES}; save_objects() keeps them better"
+            )
+        return msgspec.Raw(packed)
+
+    def rename(self, name: str) -> None:
+        """Give the run another name."""
+        self.post(RunRenamed(clock=self._clock(), run_id=self.run_id, name=check_name("recorder", name)))
+        self.set_tags({"mlflow.runName": name})
+
+    def delete(self) -> None:
+        """Hide the run."""
+        self.post(RunDeleted(clock=self._clock(), run_id=self.run_id))
+
+    def restore(self) -> None:
+        """Show a deleted run again."""
+        self.post(RunRestored(clock=self._clock(), run_id=self.run_id))
+
+    def begin(self) -> None:
+        """Set the run RUNNING and make this process responsible for its end."""
+        engine = self.session.engine
+        self._pid = os.getpid()
+        self.state.ended = False
+        self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
+        own(engine, self.run_id, self.end)
+        self._note_provenance()
+
+    def _note_provenance(self) -> None:
+        options = self.session.options
+        if not options.provenance:
+            return
+        from aqrec import provenance  # noqa: PLC0415 - keeps the import of aqrec light
+
+        params = {"cmd-sys.argv": provenance.argv_text(), **provenance.selected_environment(options.environment)}
+        self.log_params(params, quiet=True)
+
+        def collect(cwd: str = os.getcwd()) -> None:  # noqa: PTH109 - text, not a path object
+            self._provenance = asyncio.get_running_loop().create_task(self._collect_provenance(cwd))
+
+        self.session.engine.start().soon(collect)
+
+    async def _collect_provenance(self, cwd: str) -> None:
+        from aqrec import provenance  # noqa: PLC0415
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        try:
+            loop = asyncio.get_running_loop()
+            patterns = self.session.options.environment
+            found = await loop.run_in_executor(None, lambda: provenance.collect(cwd, patterns))
+            self.log_params({k: v for k, v in found.params().items() if k not in self.doc.params}, quiet=True)
+            self.set_tags({key: value for key, value in found.tags().items() if key not in self.doc.tags})
+            fresh = {path: data for path, data in found.artifacts().items() if path not in self.doc.artifacts}
+            await artifacts.save_provenance(self, fresh)
+        except AqrecError as error:
+            logger.warning("aqrec: the provenance of run %s was not stored: %s", self.run_id, error)
+        except Exception:
+            logger.exception("aqrec: the provenance of run %s could not be collected", self.run_id)
+
+    # -- engine thread -----------------------------------------------------------------------------------------------
+
+    async def flush(self) -> None:
+        """Wait until everything logged so far is durable."""
+        engine = self.session.engine
+        if engine.closed:
+            raise ClosedError(f"run {self.run_id!r} cannot be flushed: its store was closed")
+        await engine.flush()
+        self._raise_if_strict()
+
+    def _raise_if_strict(self) -> None:
+        if self.session.options.strict:
+            failures = self.session.engine.take_failures()
+            if failures:
+                raise StorageError(f"recording is strict and this went wrong: {'; '.join(failures)}")
+
+    async def end(self, status: str, reason: str = "") -> None:
+        """End the run: everything recorded becomes durable, then its history is sealed."""
+        if status not in STATUSES:
+            raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
+        engine = self.session.engine
+        if self._provenance is not None:
+            done, _ = await asyncio.wait([self._provenance], timeout=_PROVENANCE_TIMEOUT)
+            if not done:
+                self._provenance.cancel()
+            self._provenance = None
+        self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason))
+        disown(engine, self.run_id)
+        try:
+            await engine.flush()
+            for sealed in await engine.run_ended(self.state):
+                with self._lock:
+                    apply(self.doc, sealed)
+            if self.session.options.seal == "run":
+                doc = await self.document()
+                await engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
+        except AqrecError as error:
+            engine.note_failure(f"run {self.run_id} was not completely stored at its end: {error}")
+            if self.session.options.strict:
+                raise
+            logger.error("aqrec: run %s was not completely stored at its end: %s", self.run_id, error)
+        self._raise_if_strict()
+
+    async def document(self) -> RunDocument:
+        """Return all that is known of the run now, by all its writers."""
+        catalog = await self.session.refresh()
+        known = catalog.runs.get(self.run_id)
+        if known is None or not known.known:
+            known = await catalog.find_run(self.run_id)
+        doc = copy.deepcopy(known)
+        with self._lock:
+            mine = self.doc
+            if doc.clocks.get("status", 0) > mine.clocks.get("status", 0):
+                mine.status, mine.end_time, mine.start_time = doc.status, doc.end_time, doc.start_time
+                mine.clocks["status"] = doc.clocks["status"]
+            if doc.clocks.get("name", 0) > mine.clocks.get("name", 0):
+                mine.name, mine.clocks["name"] = doc.name, doc.clocks["name"]
+        return doc
+
+    async def list_params(self) -> dict[str, Any]:
+        """Return the params, typed."""
+        return dict(sorted((await self.document()).params.items()))
+
+    async def list_tags(self) -> dict[str, Any]:
+        """Return the tags."""
+        return dict(sorted((await self.document()).tags.items()))
+
+    async def list_metrics(self) -> dict[str, float]:
+        """Return the latest value of each metric."""
+        return {key: summary.value for key, summary in sorted(latest(await self.document()).items())}
+
+    async def metric_history(self, key: str) -> pd.DataFrame:
+        """Return the history of one metric."""
+        return await read_metric_history(self.session.engine.store, await self.document(), key)
+

@@ -1,0 +1,157 @@
+"""One store as this process uses it: engine, catalog and the runs it has open; shared by all managers of the store."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from aqrec.artifacts import Digest
+from aqrec.engine import Engine, Runtime, acquire_engine, current_runtime, read_marker, release_engine
+from aqrec.errors import ClosedError
+from aqrec.options import Options
+from aqrec.reading import Catalog
+from aqrec.stores import canonical_url
+
+if TYPE_CHECKING:
+    from aqrec.recording._run import Run
+
+__all__ = ["Session"]
+
+
+class Session:
+    """See the module's text. Coroutines run on the engine thread.
+
+    Opened on first use: constructing one does no I/O and starts no thread.
+    """
+
+    def __init__(self, url: str, options: Options, storage_options: dict[str, Any] | None = None) -> None:
+        self.url = canonical_url(url)
+        self.options = options
+        self.storage_options = storage_options
+        self.closed = False
+        self.written: set[tuple[str, str]] = set()
+        """(key, checksum) of artifacts that this process wrote: their pickles are its own"""
+        self.shared: dict[str, Digest] = {}
+        """Content of this process that runs share, by key"""
+        self._lock = threading.Lock()
+        self._engine: Engine | None = None
+        self._runtime: Runtime | None = None
+        self._catalog: Catalog | None = None
+        self._runs: WeakValueDictionary[str, Run] = WeakValueDictionary()
+        self._pid = os.getpid()
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; taken on first use."""
+        self._take()
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def runtime(self) -> Runtime:
+        """The engine thread; started on first use."""
+        self._take()
+        assert self._runtime is not None
+        return self._runtime
+
+    @property
+    def catalog(self) -> Catalog:
+        """What the store holds."""
+        self._take()
+        assert self._catalog is not None
+        return self._catalog
+
+    def _take(self) -> None:
+        if self._pid != os.getpid():  # forked: the engine has reset itself; its thread and the catalog's lock are the parent's
+            self._pid = os.getpid()
+            self._lock = threading.Lock()
+            self._runtime = None
+        with self._lock:
+            if self._runtime is not None:
+                return
+            if self.closed:
+                raise ClosedError(f"the manager of {self.url} is closed; open it again")
+            if self._engine is None:
+                self._engine = acquire_engine(self.url, self.options, self.storage_options)
+            runtime = current_runtime()
+            runtime.acquire()
+            self._runtime = runtime
+            self._catalog = Catalog(self._engine.store)
+
+    async def check(self) -> None:
+        """Read the store's marker; raise what stands against using the store."""
+        await read_marker(self.engine.store)
+
+    async def prepare(self) -> None:
+        """Make the store ready to be written."""
+        self.engine.start()
+        await self.engine.open()
+
+    async def refresh(self) -> Catalog:
+        """Return the catalog, with all that is visible now."""
+        catalog = self.catalog
+        await self.check_once()
+        await catalog.refresh()
+        self.engine.clock.observe(catalog.observed)
+        return catalog
+
+    async def check_once(self) -> None:
+        """Check the marker unless that has been done."""
+        catalog = self.catalog
+        if not catalog.checked:
+            catalog.checked = await read_marker(self.engine.store) is not None
+
+    def known(self, run_id: str) -> Run | None:
+        """Return the run if it is open in this process."""
+        return self._runs.get(run_id)
+
+    def remember(self, run: Run) -> None:
+        """Make every handle of a run in this process the same one."""
+        self._runs[run.run_id] = run
+
+    async def close(self) -> None:
+        """Close the engine if nobody else uses it."""
+        self.closed = True
+        engine, self._engine = self._engine, None
+        if engine is not None and release_engine(engine):
+            await engine.close()
+            self._released = engine
+
+    _released: Engine | None = None
+
+    def release(self) -> None:
+        """Leave the engine thread; call it off that thread, after `close`."""
+        engine, self._released = self._released, None
+        if engine is not None:
+            engine.release()
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            runtime.release()
+
+    def shut(self) -> None:
+        """Close and release, blocking."""
+        if self._runtime is not None and not self.closed:
+            self._runtime.call(self.close())
+            self.release()
+        self.closed = True
+
+    async def ashut(self) -> None:
+        """Close and release from any event loop; not stopped half-way by a cancellation."""
+        runtime = self._runtime
+        if runtime is not None and not self.closed:
+            await runtime.run(self.close(), shield=True)
+            # Joining threads that are ending takes microseconds, but not on the caller's loop.
+            await asyncio.get_running_loop().run_in_executor(None, self.release) if _on_asyncio() else self.release()
+        self.closed = True
+
+
+def _on_asyncio() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

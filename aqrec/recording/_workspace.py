@@ -1,0 +1,306 @@
+"""A store's experiments and runs, without a face: what managers, experiments and `R` of both faces stand on.
+
+Coroutines run on the engine thread.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from aqrec.errors import (
+    ExpAlreadyExistError,
+    ExperimentNotFoundError,
+    InvalidInputError,
+    RecorderInitializationError,
+    RecorderNotFoundError,
+)
+from aqrec.format import _layout as layout
+from aqrec.format._document import RunDocument
+from aqrec.format._ids import experiment_id as derive_experiment_id
+from aqrec.format._ids import new_id, now_ms
+from aqrec.format._names import check_name, check_run_id
+from aqrec.format._records import STATUSES, ExperimentCreated, ExperimentDeleted, ExperimentRestored, RunCreated
+from aqrec.reading import ExperimentDocument, Selection, to_frame
+from aqrec.recording._run import Run
+from aqrec.recording._session import Session
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["DEFAULT_RECORDER_NAME", "ExperimentRef", "Workspace"]
+
+DEFAULT_RECORDER_NAME = "aqrec_recorder"
+VIEWS = ("active", "deleted", "all")
+
+
+class ExperimentRef:
+    """One experiment in one store: its identity, which needs no reading."""
+
+    def __init__(self, workspace: Workspace, experiment_id: str, name: str) -> None:
+        self.workspace = workspace
+        self.experiment_id = experiment_id
+        self.name = name
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, ExperimentRef)
+            and other.experiment_id == self.experiment_id
+            and other.workspace.session.url == self.workspace.session.url
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.workspace.session.url, self.experiment_id))
+
+
+class Workspace:
+    """Experiments and runs of one store."""
+
+    def __init__(self, session: Session, default_exp_name: str) -> None:
+        self.session = session
+        self.default_exp_name = check_name("experiment", default_exp_name)
+
+    # -- without reading the store -----------------------------------------------------------------------------------
+
+    def experiment(self, name: str) -> ExperimentRef:
+        """Return the experiment of a name, whether it exists or not."""
+        check_name("experiment", name)
+        return ExperimentRef(self, derive_experiment_id(name), name)
+
+    def new_run(
+        self,
+        experiment: ExperimentRef,
+        name: str | None = None,
+        run_id: str | None = None,
+        parent: str | None = None,
+    ) -> Run:
+        """Create a run, SCHEDULED; becomes durable with the next flush."""
+        engine = self.session.engine
+        own = run_id is not None
+        identity = check_run_id(run_id) if run_id is not None else new_id()
+        title = check_name("recorder", name) if name is not None else DEFAULT_RECORDER_NAME
+        run = Run(self.session, RunDocument(run_id=identity), made_id=not own)
+        run.post(
+            RunCreated(
+                clock=engine.clock.now(),
+                run_id=identity,
+                experiment_id=experiment.experiment_id,
+                experiment_name=experiment.name,
+                name=title,
+                parent=parent,
+                created=now_ms(),
+                writer=engine.writer,
+                own_id=own,
+            )
+        )
+        tags: dict[str, str] = {"mlflow.runName": title}
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
+        run.set_tags(tags)
+        self.session.remember(run)
+        return run
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+
+    def handle(self, doc: RunDocument) -> Run:
+        """Return this process's handle of a run that was read."""
+        run = self.session.known(doc.run_id)
+        if run is None:
+            run = Run(self.session, copy.deepcopy(doc))
+            self.session.remember(run)
+        return run
+
+    async def create_run(self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None) -> Run:
+        """Create a run; refuse an id that is taken."""
+        await self.session.prepare()
+        if run_id is not None:
+            catalog = await self.session.refresh()
+            known = catalog.runs.get(check_run_id(run_id))
+            if known is not None and known.known:
+                raise InvalidInputError(
+                    f"recorder id {run_id!r} is taken (experiment {known.experiment_name!r}); "
+                    "resume it with resume=True, or choose another id"
+                )
+        return self.new_run(experiment, name, run_id, parent)
+
+    async def start_run(
+        self,
+        *,
+        experiment_id: str | None,
+        experiment_name: str | None,
+        recorder_id: str | None,
+        recorder_name: str | None,
+        resume: bool,
+        parent: str | None,
+    ) -> tuple[ExperimentRef, Run]:
+        """Start a new run, or resume one by id or name (an unknown one becomes new)."""
+        await self.session.prepare()
+        experiment = await self.find_experiment(experiment_id, experiment_name, create=True)
+        if resume and (recorder_id is not None or recorder_name is not None):
+            catalog = await self.session.refresh()
+            try:
+                doc = await catalog.find_run(
+                    recorder_id, None if recorder_id is not None else recorder_name, experiment.experiment_id
+                )
+            except RecorderNotFoundError:
+                pass
+            else:
+                run = self.handle(doc)
+                run.begin()
+                return ExperimentRef(self, doc.experiment_id, doc.experiment_name), run
+        run = await self.create_run(experiment, recorder_name, recorder_id, parent)
+        run.begin()
+        return experiment, run
+
+    async def find_run(
+        self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None
+    ) -> Run:
+        """Return a run by id, or the latest of a name in an experiment."""
+        if recorder_id is not None and (known := self.session.known(recorder_id)) is not None:
+            return known
+        catalog = await self.session.refresh()
+        doc = await catalog.find_run(recorder_id, recorder_name, experiment.experiment_id if experiment else None)
+        return self.handle(doc)
+
+    async def list_runs(
+        self, experiment: ExperimentRef | None, status: str | None = None, max_results: int | None = None, filter_string: str = ""
+    ) -> list[Run]:
+        """Return the living runs of an experiment (or all), the latest start first."""
+        if status is not None and status not in STATUSES:
+            raise InvalidInputError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
+        selection = Selection(filter_string, None, max_results)
+        catalog = await self.session.refresh()
+        docs = catalog.runs_of([experiment.experiment_id] if experiment else None, status=status)
+        return [self.handle(doc) for doc in selection.apply(docs)]
+
+    async def search(
+        self,
+        experiment_ids: list[str] | None,
+        experiment_names: list[str] | None,
+        filter_string: str,
+        order_by: list[str] | None,
+        max_results: int | None,
+        view: str,
+    ) -> pd.DataFrame:
+        """Return matching runs as a DataFrame."""
+        if view not in VIEWS:
+            raise InvalidInputError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
+        selection = Selection(filter_string, order_by, max_results)
+        catalog = await self.session.refresh()
+        ids: list[str] | None = None
+        if experiment_ids is not None or experiment_names is not None:
+            ids = list(dict.fromkeys(experiment_ids or ()))
+            ids += [derive_experiment_id(name) for name in experiment_names or ()]
+        docs = selection.apply(catalog.runs_of(ids, view=view))
+        return to_frame(docs, self.artifact_uri)
+
+    def artifact_uri(self, run_id: str) -> str:
+        """Return the URL of a run's artifacts."""
+        return f"{self.session.url.rstrip('/')}/{layout.artifacts_folder(run_id)}"
+
+    # -- experiments -------------------------------------------------------------------------------------------------
+
+    def experiment_of(self, doc: ExperimentDocument) -> ExperimentRef:
+        """Return the experiment that was read."""
+        return ExperimentRef(self, doc.experiment_id, doc.name)
+
+    async def find_experiment(self, experiment_id: str | None, name: str | None, *, create: bool) -> ExperimentRef:
+        """Return an experiment by id or name (default: the default one); create it when missing and allowed."""
+        if experiment_id is None:
+            wanted = self.experiment(name if name is not None else self.default_exp_name)
+            if create:
+                return wanted  # its first run makes it exist; racing creators derive the same id
+            catalog = await self.session.refresh()
+            return self.experiment_of(catalog.find_experiment(wanted.experiment_id))
+        catalog = await self.session.refresh()
+        return self.experiment_of(catalog.find_experiment(experiment_id))
+
+    async def ensure(self, experiment: ExperimentRef) -> ExperimentRef:
+        """Make an experiment exist without a run."""
+        await self.session.prepare()
+        catalog = await self.session.refresh()
+        known = catalog.experiments.get(experiment.experiment_id)
+        if known is None or not known.alive:
+            engine = self.session.engine
+            engine.post(
+                ExperimentCreated(clock=engine.clock.now(), experiment_id=experiment.experiment_id, name=experiment.name)
+            )
+            await engine.flush()
+        return experiment
+
+    async def create_experiment(self, name: str | None) -> ExperimentRef:
+        """Create an experiment, or raise `ExpAlreadyExistError`."""
+        experiment = self.experiment(name if name is not None else self.default_exp_name)
+        catalog = await self.session.refresh()
+        known = catalog.experiments.get(experiment.experiment_id)
+        if known is not None and known.alive:
+            raise ExpAlreadyExistError(f"experiment {experiment.name!r} exists in {self.session.url}; use get_exp() to get it")
+        return await self.ensure(experiment)
+
+    async def list_experiments(self) -> list[ExperimentRef]:
+        """Return the living experiments, by name."""
+        catalog = await self.session.refresh()
+        return [self.experiment_of(doc) for doc in sorted(catalog.experiments.values(), key=lambda d: d.name) if doc.alive]
+
+    async def delete_experiment(self, experiment_id: str | None, name: str | None) -> None:
+        """Hide an experiment and the runs it has now."""
+        if experiment_id is None and name is None:
+            raise InvalidInputError("delete_exp needs experiment_id or experiment_name")
+        experiment = await self.find_experiment(experiment_id, name, create=False)
+        await self.session.prepare()
+        engine = self.session.engine
+        engine.post(ExperimentDeleted(clock=engine.clock.now(), experiment_id=experiment.experiment_id))
+        await engine.flush()
+
+    async def restore_experiment(self, experiment_id: str | None, name: str | None) -> ExperimentRef:
+        """Show a deleted experiment and its runs again."""
+        if experiment_id is None and name is None:
+            raise InvalidInputError("restore_exp needs experiment_id or experiment_name")
+        wanted = experiment_id if experiment_id is not None else self.experiment(name or "").experiment_id
+        catalog = await self.session.refresh()
+        known = catalog.experiments.get(wanted)
+        if known is None or not known.hidden_until:
+            raise ExperimentNotFoundError(f"no deleted experiment {experiment_id or name!r} in {self.session.url}")
+        await self.session.prepare()
+        engine = self.session.engine
+        engine.post(ExperimentRestored(clock=engine.clock.now(), experiment_id=wanted))
+        await engine.flush()
+        return self.experiment_of(known)
+
+    async def delete_run(self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None) -> None:
+        """Hide a run."""
+        run = await self._named(recorder_id, recorder_name, experiment, "delete_recorder")
+        run.delete()
+        await self.session.engine.flush()
+
+    async def restore_run(self, recorder_id: str) -> Run:
+        """Show a deleted run again."""
+        run = await self._named(recorder_id, None, None, "restore_recorder")
+        run.restore()
+        await self.session.engine.flush()
+        return run
+
+    async def _named(self, recorder_id: str | None, name: str | None, experiment: ExperimentRef | None, call: str) -> Run:
+        if recorder_id is None and name is None:
+            raise InvalidInputError(f"{call} needs recorder_id or recorder_name")
+        await self.session.prepare()
+        return await self.find_run(recorder_id, name, experiment)
+
+    async def info(self, experiment: ExperimentRef, active: Any) -> dict[str, Any]:
+        """Return what `Experiment.info` shows."""
+        runs = await self.list_runs(experiment)
+        return {
+            "class": "Experiment",
+            "id": experiment.experiment_id,
+            "name": experiment.name,
+            "active_recorder": active,
+            "recorders": [run.run_id for run in runs],
+        }
+
+    def refuse_none(self, run: Run | None) -> Run:
+        """Return the active run or say that there is none."""
+        if run is None:
+            raise RecorderInitializationError(
+                f"no recorder is active in {self.session.url}; start one with R.start(), or name it by recorder_id"
+            )
+        return run

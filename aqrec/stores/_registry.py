@@ -1,0 +1,148 @@
+"""From a URL to a store: which driver serves which scheme."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from aqrec.errors import InvalidInputError
+
+from ._local import LocalStore
+from ._memory import MemoryStore
+from ._urls import redact_url, scheme_of
+
+if TYPE_CHECKING:
+    import os
+
+    from ._abc import Store
+
+__all__ = ["Factory", "open_store", "register_store"]
+
+Factory: TypeAlias = Callable[[str, Mapping[str, Any]], "Store"]
+
+GROUP: Final = "aqrec.stores"
+"""Entry points of this group are factories, named by their scheme."""
+
+_PLANNED: Final = {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
+_ALIASES: Final = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?!/)")
+
+
+def open_store(url: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Store:
+    """Return a store; no request is made and nothing is created before its first call.
+
+    Parameters
+    ----------
+    url
+        - a path, ``~`` expanded, or ``file:///absolute/path``, ``file:relative/path``: `LocalStore`; in a
+          URL, percent codes are decoded;
+        - ``memory://name``: `MemoryStore`;
+        - a scheme given to `register_store`, or found among the installed packages' entry points
+          ``aqrec.stores``.
+    storage_options
+        Handed to the driver. Of `MemoryStore`: ``append``. `LocalStore` has none.
+
+    Raises
+    ------
+    InvalidInputError
+        The URL is not valid, its scheme has no driver here, or the driver does not know an option.
+    """
+    options = dict(storage_options or {})
+    scheme = scheme_of(url) if isinstance(url, str) else ""
+    if not isinstance(url, str) or not scheme:
+        _refuse_collapsed_url(url)
+        _refuse_unknown("a path", options, ())
+        return LocalStore(url)
+    return _find_factory(scheme, url)(url, options)
+
+
+def register_store(scheme: str, factory: Factory, *, replace: bool = False) -> None:
+    """Make `open_store` serve a scheme in this process.
+
+    Parameters
+    ----------
+    scheme
+        Lower case, without ``://``.
+    factory
+        Called with the whole URL and the options, which it must check; returns a store without making a
+        request.
+    replace
+        Whether a factory that has the scheme already gives way.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no scheme, or another factory has it.
+    """
+    if not _SCHEME.fullmatch(scheme):
+        raise InvalidInputError(f"{scheme!r} is not a URL scheme: give it in lower case, without '://'")
+    if not replace and _factories.get(scheme, factory) is not factory:
+        raise InvalidInputError(
+            f"the scheme {scheme!r} has a driver already; pass replace=True to take its place"
+        )
+    _factories[scheme] = factory
+
+
+def _open_local(url: str, options: Mapping[str, Any]) -> Store:
+    _refuse_unknown("file:", options, ())
+    return LocalStore(url)
+
+
+def _open_memory(url: str, options: Mapping[str, Any]) -> Store:
+    _refuse_unknown("memory://", options, ("append",))
+    return MemoryStore(url.partition("://")[2].rstrip("/"), **options)
+
+
+_factories: dict[str, Factory] = {"file": _open_local, "memory": _open_memory}
+
+
+def _find_factory(scheme: str, url: str) -> Factory:
+    if scheme not in _factories and not _load_entry_point(scheme):
+        known = ", ".join(sorted(_factories))
+        service = _PLANNED.get(_ALIASES.get(scheme, scheme))
+        why = (
+            f"{service} is not available in this version; install a package that provides it"
+            if service
+            else f"known schemes are {known}, and those of packages with an entry point in {GROUP!r}"
+        )
+        raise InvalidInputError(
+            f"no store driver for {scheme}:// ({redact_url(url)!r}): {why}. Known: {known}"
+        )
+    return _factories[scheme]
+
+
+def _load_entry_point(scheme: str) -> bool:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and rarely needed
+
+    found = tuple(entry_points(group=GROUP, name=scheme))
+    if not found:
+        return False
+    if len({point.value for point in found}) > 1:
+        sources = ", ".join(sorted(point.value for point in found))
+        raise InvalidInputError(
+            f"several packages want to serve {scheme}://, uninstall all but one: {sources}"
+        )
+    try:
+        factory = found[0].load()
+    except Exception as error:
+        raise InvalidInputError(
+            f"the driver {found[0].value} for {scheme}:// cannot be imported: {error}"
+        ) from error
+    register_store(scheme, factory)
+    return True
+
+
+def _refuse_unknown(what: str, options: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    if unknown := sorted(set(options) - set(known)):
+        allowed = f"it knows {', '.join(known)}" if known else "it has none"
+        raise InvalidInputError(f"{what} does not know the storage options {', '.join(unknown)}: {allowed}")
+
+
+def _refuse_collapsed_url(path: str | os.PathLike[str]) -> None:
+    import os  # noqa: PLC0415 - only a name here
+
+    found = _COLLAPSED.match(os.fsdecode(path))
+    if found and found[1].lower() in {*_factories, *_PLANNED, *_ALIASES}:
+        raise InvalidInputError(f"{str(path)!r} was a URL before it became a path; pass the URL as a string")

@@ -1,0 +1,140 @@
+"""URLs of stores: their scheme, their folder on this machine, and how to show them without secrets."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from aqrec.errors import InvalidInputError
+
+__all__ = ["canonical_url", "file_url", "local_root", "redact_url", "scheme_of"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):", re.IGNORECASE)
+_PORT = re.compile(r"[^:]*:[0-9]*|\[[^]]*\](:[0-9]*)?")
+_HIDDEN = "***"
+_PORTLESS = frozenset({"az", "gcs", "gs", "s3", "s3a", "s3n"})
+_USER_IS_CONTAINER = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+_PUBLIC_PARAMETERS = frozenset({"anon", "profile", "region", "version", "versionid"})
+
+
+def scheme_of(url: str) -> str:
+    """Return the lower-case scheme of `url`, or "" for a plain path."""
+    found = _SCHEME.match(url)
+    return (found[1] or found[2]).lower() if found else ""
+
+
+def redact_url(url: str) -> str:
+    """Return `url` fit for messages and logs.
+
+    The user part and the fragment are replaced by ``***``, and so is the value of every query parameter that
+    is not known to be harmless. A container name before ``@`` in an Azure URL stays. A plain path is returned
+    as it is. Redacting twice changes nothing.
+    """
+    found = _SCHEME.match(url)
+    if not found or not found[1]:
+        return url
+    user, rest = _split_user(found[1].lower(), url[found.end() :])
+    rest, _, fragment = rest.partition("#")
+    rest, _, query = rest.partition("?")
+    text = f"{url[: found.end()]}{user}{rest}"
+    if query:
+        text += "?" + "&".join(_redact_parameter(parameter) for parameter in query.split("&"))
+    return f"{text}#{_HIDDEN}" if fragment else text
+
+
+def canonical_url(url: str | os.PathLike[str]) -> str:
+    """Return one spelling for all URLs and paths of one folder.
+
+    A local folder becomes ``file:///absolute/path`` with symbolic links resolved, which asks the file system:
+    not to be called on an event loop. Elsewhere the scheme is lower-cased, and credentials, query and
+    needless slashes are dropped.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no usable URL or path of a local folder.
+    """
+    scheme = scheme_of(url) if isinstance(url, str) else ""
+    if not isinstance(url, str) or scheme in {"", "file"}:
+        return file_url(os.path.realpath(local_root(url)))
+    user, rest = _split_user(scheme, url.partition("://")[2])
+    if user == f"{_HIDDEN}@":
+        user = ""
+    path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    return f"{scheme}://{user}{'/'.join(part for part in path.split('/') if part)}"
+
+
+def file_url(path: str) -> str:
+    """Return the ``file://`` URL of an absolute path."""
+    return "file://" + quote_from_bytes(os.fsencode(path))
+
+
+def local_root(location: str | os.PathLike[str]) -> str:
+    """Return the absolute path that a plain path or a ``file:`` URL names.
+
+    ``~`` is expanded, ``.`` and ``..`` are resolved in the text alone, and a relative path (also
+    ``file:relative``) starts at the present working directory. Percent codes are decoded in URLs only.
+    Nothing is read from the disk.
+
+    Raises
+    ------
+    InvalidInputError
+        It is empty, holds a NUL, names another host or an unknown user's home, or is a URL with a query.
+    """
+    text = os.fsdecode(location)
+    if isinstance(location, str) and text[:5].lower() == "file:":
+        text = _path_of_file_url(text)
+    if not text or "\0" in text:
+        raise InvalidInputError(
+            f"{text!r} is not a path; give a folder, for example './lab' or 'file:///data/lab'"
+        )
+    path = os.path.expanduser(text)  # noqa: PTH111
+    if path.startswith("~"):
+        raise InvalidInputError(
+            f"the home in {text!r} is not known; write {'./' + text!r} if it is a folder's name"
+        )
+    here = os.fsdecode(os.getcwdb())  # noqa: PTH109 - never waits for a disk: it may run on an event loop
+    return "/" + os.path.normpath(os.path.join(here, path)).lstrip("/")  # noqa: PTH118
+
+
+def _path_of_file_url(url: str) -> str:
+    rest = url[5:]
+    if "?" in rest or "#" in rest:
+        raise InvalidInputError(
+            f"{url!r} has a query or fragment; write '?' as %3F and '#' as %23 in a file URL"
+        )
+    if rest.startswith("//"):
+        host, slash, path = rest[2:].partition("/")
+        if host in {"", "localhost"}:
+            rest = slash + path
+        elif host.startswith("~"):
+            rest = host + slash + path
+        else:
+            raise InvalidInputError(
+                f"{url!r} names the host {host!r}; write file:///absolute/path or file:relative/path"
+            )
+    return os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
+
+
+def _split_user(scheme: str, body: str) -> tuple[str, str]:
+    """Split off the user part, with its ``@`` and hidden if it may be secret, and return it and the rest.
+
+    Secret keys are often pasted unquoted and hold slashes: where a colon does not begin a port and no ``@``
+    follows before the first slash, the user part runs to the last ``@``, wherever that is.
+    """
+    authority = re.split(r"[/?#]", body, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    if not at and ":" in authority and (scheme in _PORTLESS or not _PORT.fullmatch(authority)):
+        user, at, _ = body.rpartition("@")
+    if not at:
+        return "", body
+    rest = body[len(user) + 1 :]
+    return (f"{user}@" if scheme in _USER_IS_CONTAINER and ":" not in user else f"{_HIDDEN}@"), rest
+
+
+def _redact_parameter(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    if name.lower() in _PUBLIC_PARAMETERS:
+        return parameter
+    return f"{name}={_HIDDEN}" if equals else _HIDDEN
