@@ -202,8 +202,12 @@ def calc_long_short_prec(  # noqa: PLR0917 (Qlib's signature)
         raise InvalidValueError(msg)
     panel = align(pred, label, date_col)
     if is_alpha:
+        own = align(
+            label, label, date_col
+        )  # in the label's own order of rows, on which the last digit depends
+        means = np.append(compensated_means(own), np.nan)[own.dates.get_indexer(panel.dates)]
         with np.errstate(invalid="ignore"):
-            panel = panel.with_label(panel.label - np.repeat(compensated_means(panel), panel.sizes))
+            panel = panel.with_label(panel.label - np.repeat(means, panel.sizes))
     if dropna:
         panel = panel.complete()
     counts = _counts(panel, quantile)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from aqrec.artifacts._codec import Codec
 from aqrec.artifacts._registry import codec_for_load, codec_for_save, get_codec, register_codec
-from aqrec.artifacts._trust import TrustPolicy
+from aqrec.artifacts._trust import TrustPolicy, default_trust
 
 if TYPE_CHECKING:
     from aqrec.artifacts._digest import Digest, copy_file
@@ -25,6 +25,7 @@ __all__ = [
     "codec_for_load",
     "codec_for_save",
     "copy_file",
+    "default_trust",
     "get_codec",
     "read_object",
     "register_codec",

@@ -197,4 +197,4 @@ def _check_compression(compression: str | None) -> None:
 
 def _streams() -> Any:
     # pyarrow is imported by the first artifact that is compressed.
-    return import_module("aqrec.artifacts._compression")
+    return import_module("aqrec.artifacts._streams")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 import msgspec
 
 from aqrec.errors import InvalidValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 TrustMode = Literal["trusted", "restricted", "never"]
+MODES: tuple[str, ...] = get_args(TrustMode)
 
 ENVIRONMENT_VARIABLE = "AQREC_TRUST"
 
@@ -57,7 +58,7 @@ class TrustPolicy(msgspec.Struct, frozen=True):
     allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.mode not in get_args(TrustMode):
+        if self.mode not in MODES:
             raise InvalidValueError(f"trust is {self.mode!r}; choose trusted, restricted or never")
         if isinstance(self.allow, str):
             raise InvalidValueError(f"allow is the text {self.allow!r}; give a list of names: [{self.allow!r}]")
@@ -70,34 +71,26 @@ class TrustPolicy(msgspec.Struct, frozen=True):
             if pattern.endswith(".*") and pattern.split(".", 1)[0] in _TOO_WIDE:
                 raise InvalidValueError(f"allow has {pattern!r}, which lets a pickle run anything; name single objects")
 
-    @classmethod
-    def resolve(
-        cls,
-        trust: TrustPolicy | str | None = None,
-        *,
-        allow: Iterable[str] = (),
-        environ: Mapping[str, str] | None = None,
-    ) -> TrustPolicy:
-        """Build the policy of one call from its arguments and the environment.
 
-        Parameters
-        ----------
-        trust
-            A mode or a whole policy. None: the environment variable ``AQREC_TRUST``, and without
-            it ``"restricted"``.
-        allow
-            Names allowed besides those of the policy.
-        environ
-            Stands in for ``os.environ``.
+def default_trust(trust: TrustMode | None = None, allow: Iterable[str] = ()) -> TrustPolicy:
+    """Give the policy for artifacts that this process did not write.
 
-        Raises
-        ------
-        InvalidValueError
-            A mode or pattern is not legal, wherever it came from.
-        """
-        extra = (allow,) if isinstance(allow, str) else tuple(allow)
-        if isinstance(trust, TrustPolicy):
-            return cls(trust.mode, (*trust.allow, *extra)) if extra else trust
-        if trust is None:
-            trust = (os.environ if environ is None else environ).get(ENVIRONMENT_VARIABLE, "restricted")
-        return cls(trust, extra)  # type: ignore[arg-type]  # __post_init__ refuses other texts
+    Parameters
+    ----------
+    trust
+        The mode if one was chosen. None: the environment variable ``AQREC_TRUST``, and without it
+        ``"restricted"``.
+    allow
+        What ``"restricted"`` permits besides.
+
+    Raises
+    ------
+    InvalidValueError
+        The mode, the variable or a name in ``allow`` is not legal.
+    """
+    chosen: str = trust or os.environ.get(ENVIRONMENT_VARIABLE) or "restricted"
+    if trust is None and chosen not in MODES:
+        raise InvalidValueError(
+            f"the environment variable {ENVIRONMENT_VARIABLE} is {chosen!r}; choose trusted, restricted or never"
+        )
+    return TrustPolicy(cast("TrustMode", chosen), (allow,) if isinstance(allow, str) else tuple(allow))

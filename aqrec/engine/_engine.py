@@ -130,6 +130,10 @@ class Engine:
         self._last_commit = self._last_summary = self._last_heartbeat = time.monotonic()
         self._sealing: asyncio.Lock | None = None
         self._bulk: dict[str, RunState] = {}
+        self._bulk_points = 0
+        self._changed: dict[str, RunState] = {}
+        self._running: dict[str, RunState] = {}
+        self._dropped_told = 0
         self._failures: list[str] = []
 
     # -- any thread --------------------------------------------------------------------------------------------------
@@ -169,6 +173,11 @@ class Engine:
         if state is None:
             state = self.runs[run_id] = RunState(run_id, self.buffer, made_id=made_id)
         return state
+
+    def run_started(self, state: RunState) -> None:
+        """Count a run as running: it is part of the heartbeat until `run_ended`."""
+        state.ended = False
+        self._running[state.run_id] = state
 
     def after_fork(self) -> None:
         """Become a new writer: what waits belongs to the parent, and its thread and files do, too."""
@@ -271,11 +280,14 @@ class Engine:
                 buffer.idle = True
                 if not (buffer.queue or self.events or self._flushes):
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(wakeup.wait(), self._until_due())
+                        async with asyncio.timeout(self._until_due()):
+                            await wakeup.wait()
                 wakeup.clear()
                 buffer.idle = False
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(hurry.wait(), flush.hand_over_interval)
+            if not hurry.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(flush.hand_over_interval):
+                        await hurry.wait()
             hurry.clear()
             try:
                 await self._cycle()
@@ -290,11 +302,10 @@ class Engine:
         due: list[float] = []
         if (journal and journal.pending_bytes) or (catalog and catalog.pending_bytes):
             due.append(self._last_commit + self._commit_interval() - now)
-        active = any(not state.ended for state in self.runs.values())
-        if active:
+        if self._running:
             due.append(self._last_heartbeat + _HEARTBEAT - now)
-            if any(state.changed for state in self.runs.values()):
-                due.append(self._last_summary + self.options.flush.summary_interval - now)
+        if self._changed:
+            due.append(self._last_summary + self.options.flush.summary_interval - now)
         return max(min(due), 0.0) if due else None
 
     def _commit_interval(self) -> float:
@@ -357,6 +368,7 @@ class Engine:
             self._seq += 1
             self._points += state.add(frame)
             journal.write(frame.seq, state.run_id, encode_frame(POINTS, _points_encoder.encode(frame)))
+            self._changed[state.run_id] = state
             if not state.announced:
                 state.announced = True
                 self.runs.setdefault(state.run_id, state)
@@ -380,21 +392,27 @@ class Engine:
         events: list[Event] = []
         if everything or now - self._last_summary >= self.options.flush.summary_interval:
             self._last_summary = now
-            for state in list(self.runs.values()):
-                if state.changed:
-                    events.append(self._summary(state))
-                if state.points.dropped > state.dropped_told:
-                    state.dropped_told = state.points.dropped
-                    events.append(
-                        PointsDropped(
-                            clock=self.clock.now(), run_id=state.run_id, writer=self.writer, count=state.dropped_told
-                        )
-                    )
+            changed, self._changed = self._changed, {}
+            events.extend(self._summary(state) for state in changed.values() if state.changed)
+            if self.buffer.dropped > self._dropped_told:
+                self._dropped_told = self.buffer.dropped
+                events.extend(self._drops())
         if now - self._last_heartbeat >= _HEARTBEAT:
             self._last_heartbeat = now
-            running = [run_id for run_id, state in self.runs.items() if not state.ended]
-            if running:
-                events.append(Heartbeat(clock=self.clock.now(), runs=running))
+            if self._running:
+                events.append(Heartbeat(clock=self.clock.now(), runs=list(self._running)))
+        return events
+
+    def _drops(self) -> list[Event]:
+        events: list[Event] = []
+        for state in self.runs.values():
+            if state.points.dropped > state.dropped_told:
+                state.dropped_told = state.points.dropped
+                events.append(
+                    PointsDropped(
+                        clock=self.clock.now(), run_id=state.run_id, writer=self.writer, count=state.dropped_told
+                    )
+                )
         return events
 
     def _advance(self, flushes: list[_Flush], journal: Log, catalog: Log, now: float) -> None:
@@ -575,6 +593,7 @@ class Engine:
     async def run_ended(self, state: RunState) -> list[Sealed]:
         """Seal an ended run by ``Options.seal``; its last event must be durable."""
         state.ended = True
+        self._running.pop(state.run_id, None)
         if self.options.seal == "run":
             sealed = await self.seal([state], bulk=False)
             if sealed:
@@ -586,8 +605,9 @@ class Engine:
             self._forget(state)
         elif self.options.seal == "bulk":
             self._bulk[state.run_id] = state
-            waiting = sum(sum(each.unsealed.values()) for each in self._bulk.values())
-            if (len(self._bulk) >= _BULK_RUNS or waiting >= _BULK_POINTS) and self._bulk_task is None:
+            self._bulk_points += sum(state.unsealed.values())
+            full = len(self._bulk) >= _BULK_RUNS or self._bulk_points >= _BULK_POINTS
+            if full and self._bulk_task is None:
                 self._bulk_task = asyncio.create_task(self._seal_bulk(), name="aqrec-bulk-seal")
         return []
 
@@ -598,7 +618,7 @@ class Engine:
             self.runs.pop(state.run_id, None)
 
     async def _seal_bulk(self) -> None:
-        states, self._bulk = list(self._bulk.values()), {}
+        states, self._bulk, self._bulk_points = list(self._bulk.values()), {}, 0
         try:
             if await self.seal(states, bulk=True):
                 await self.flush()

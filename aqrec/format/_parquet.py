@@ -70,7 +70,7 @@ class HistoryWriter:
             store_schema=False,
             version="2.6",
         )
-        self._waiting: list[Any] = []
+        self._waiting: list[tuple[str, str, str, Any, Any, Any]] = []
         self._rows = 0
         self._key: tuple[str, str] | None = None
         self.points = 0
@@ -85,38 +85,47 @@ class HistoryWriter:
         values: NDArray[np.float64],
     ) -> None:
         """Add points of one key; all of a key before the next key, and all of a run before the next run."""
-        import numpy as np  # noqa: PLC0415
-
-        pa = self._pa
+        # Large keys get row groups of their own, so that reading one key reads little else.
         if self._key is not None and self._key != (run_id, key) and self._rows >= _SMALL_GROUP:
             self._flush()
         self._key = (run_id, key)
         for at in range(0, len(values), _ROWS_PER_GROUP):
             part = slice(at, at + _ROWS_PER_GROUP)
-            stamp, value = np.ascontiguousarray(timestamps[part]), np.ascontiguousarray(values[part])
-            count = len(value)
-
-            def text(word: str, count: int = count) -> Any:
-                return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([word], pa.string()))
-
-            arrays = [
-                text(key),
-                pa.nulls(count, pa.int64()) if steps is None else pa.array(np.ascontiguousarray(steps[part])),
-                pa.array(stamp).cast(pa.timestamp("ms", tz="UTC")),
-                pa.array(value),
-                text(writer),
-            ]
-            self._waiting.append(pa.Table.from_arrays([text(run_id), *arrays] if self._bulk else arrays, schema=self._schema))
-            self._rows += count
-            self.points += count
+            step = None if steps is None else steps[part]
+            self._waiting.append((run_id, key, writer, step, timestamps[part], values[part]))
+            self._rows += len(values[part])
+            self.points += len(values[part])
             if self._rows >= _ROWS_PER_GROUP:
                 self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            table = self._pa.concat_tables(self._waiting).unify_dictionaries().combine_chunks()
-            self._writer.write_table(table, row_group_size=2 * _ROWS_PER_GROUP)
-            self._waiting, self._rows = [], 0
+        import numpy as np  # noqa: PLC0415
+
+        if not self._rows:
+            return
+        pa, waiting = self._pa, self._waiting
+        lengths = [len(piece[5]) for piece in waiting]
+
+        def text(column: int) -> Any:
+            words = list(dict.fromkeys(piece[column] for piece in waiting))
+            codes = {word: code for code, word in enumerate(words)}
+            indices = np.repeat(np.array([codes[piece[column]] for piece in waiting], np.int32), lengths)
+            return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(words, pa.string()))
+
+        stepped = [piece[3] if piece[3] is not None else np.zeros(len(piece[5]), np.int64) for piece in waiting]
+        absent = None
+        if any(piece[3] is None for piece in waiting):
+            absent = np.repeat(np.array([piece[3] is None for piece in waiting]), lengths)
+        arrays = [
+            text(1),
+            pa.array(np.concatenate(stepped), mask=absent),
+            pa.array(np.concatenate([piece[4] for piece in waiting])).cast(pa.timestamp("ms", tz="UTC")),
+            pa.array(np.concatenate([piece[5] for piece in waiting])),
+            text(2),
+        ]
+        table = pa.Table.from_arrays([text(0), *arrays] if self._bulk else arrays, schema=self._schema)
+        self._writer.write_table(table, row_group_size=2 * _ROWS_PER_GROUP)
+        self._waiting, self._rows = [], 0
 
     def close(self) -> None:
         """Write what waits and the footer; the file stays open."""

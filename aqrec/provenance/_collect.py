@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["Provenance", "collect"]
 
 _git_states: RecentValues[GitState | None] = RecentValues()
+_package_lists: RecentValues[dict[str, str]] = RecentValues()
 os.register_at_fork(after_in_child=_git_states.clear)
+os.register_at_fork(after_in_child=_package_lists.clear)
 
 
 class Provenance(msgspec.Struct, frozen=True):
@@ -121,12 +124,12 @@ def collect(
     patterns: Iterable[str] = ("_QLIB_*",),
     *,
     git_timeout: float = 5.0,
-    git_max_age: float = 2.0,
+    max_age: float = 2.0,
 ) -> Provenance:
     """Collect everything about this process that a run should keep.
 
-    Blocks for some 10 ms, at most for `git_timeout` when git hangs. Never raises because of what it finds.
-    Safe in any thread and after a fork.
+    Blocks for some 10 ms, or a fraction of one if it did so just before; at most for `git_timeout` when git
+    hangs. Never raises because of what it finds. Safe in any thread and after a fork.
 
     Parameters
     ----------
@@ -136,20 +139,20 @@ def collect(
         Environment variables to keep, see `selected_environment`.
     git_timeout
         Seconds for all git processes together.
-    git_max_age
-        Seconds for which the state of a repository is used again by later calls in this process: many short
-        runs share one look at it. 0 looks each time.
+    max_age
+        Seconds for which the state of a repository and the list of packages are used again by later calls in
+        this process: many short runs share one look at them. 0 looks each time.
     """
     root = find_root(cwd)
     git = None
     if root is not None:
-        git = _git_states.get(root, lambda: read_git(root, git_timeout), git_max_age)
+        git = _git_states.get(root, lambda: read_git(root, git_timeout), max_age)
     return Provenance(
         argv=argv_text(),
         source_name=source_name(),
         source_type=source_type(),
         environment=selected_environment(patterns),
         host=host_state(),
-        packages=packages(),
+        packages=_package_lists.get("\0".join(map(str, sys.path)), packages, max_age),
         git=git,
     )

@@ -172,7 +172,7 @@ class Run:
         """Set the run RUNNING and make this process responsible for its end."""
         engine = self.session.engine
         self._pid = os.getpid()
-        self.state.ended = False
+        engine.run_started(self.state)
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
         own(engine, self.run_id, self.end)
         self._note_provenance()

@@ -255,8 +255,8 @@ class Disk:
         failure: AqrecError
         if isinstance(error, NotAFolderError):
             failure = ConflictError(
-                f"cannot {operation} {key!r} in {self._url}: {error.filename!r} is an object or a link and no "
-                "folder; choose another key"
+                f"cannot {operation} {key!r} in {self._url}: {error.filename!r} is an object or a link and "
+                "no folder; choose another key"
             )
         elif isinstance(error, FileNotFoundError) and operation in {"get", "head"}:
             failure = ObjectNotFoundError(f"there is no object {key!r} in {self._url}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aqrec.errors import InvalidInputError
@@ -13,6 +14,7 @@ __all__ = ["canonical_url", "file_url", "local_root", "redact_url", "scheme_of"]
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):", re.IGNORECASE)
 _PORT = re.compile(r"[^:]*:[0-9]*|\[[^]]*\](:[0-9]*)?")
 _HIDDEN = "***"
+_MAX_LINKS = 40  # as in Linux
 _PORTLESS = frozenset({"az", "gcs", "gs", "s3", "s3a", "s3n"})
 _USER_IS_CONTAINER = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 _PUBLIC_PARAMETERS = frozenset({"anon", "profile", "region", "version", "versionid"})
@@ -32,7 +34,7 @@ def redact_url(url: str) -> str:
     as it is. Redacting twice changes nothing.
     """
     found = _SCHEME.match(url)
-    if not found or not found[1]:
+    if not found or not found[1] or found[1].lower() == "memory":
         return url
     user, rest = _split_user(found[1].lower(), url[found.end() :])
     rest, _, fragment = rest.partition("#")
@@ -46,9 +48,9 @@ def redact_url(url: str) -> str:
 def canonical_url(url: str | os.PathLike[str]) -> str:
     """Return one spelling for all URLs and paths of one folder.
 
-    A local folder becomes ``file:///absolute/path`` with symbolic links resolved, which asks the file system:
-    not to be called on an event loop. Elsewhere the scheme is lower-cased, and credentials, query and
-    needless slashes are dropped.
+    A local folder becomes ``file:///absolute/path`` with symbolic links resolved: the system is asked about
+    each folder on the way, which takes microseconds on a local disk. Elsewhere the scheme is lower-cased, and
+    credentials, query and needless slashes are dropped, so the result names a folder but may not open it.
 
     Raises
     ------
@@ -57,7 +59,9 @@ def canonical_url(url: str | os.PathLike[str]) -> str:
     """
     scheme = scheme_of(url) if isinstance(url, str) else ""
     if not isinstance(url, str) or scheme in {"", "file"}:
-        return file_url(os.path.realpath(local_root(url)))
+        return file_url(_resolve(local_root(url)))
+    if scheme == "memory":
+        return f"memory://{url.partition('://')[2].rstrip('/')}"
     user, rest = _split_user(scheme, url.partition("://")[2])
     if user == f"{_HIDDEN}@":
         user = ""
@@ -98,11 +102,42 @@ def local_root(location: str | os.PathLike[str]) -> str:
     return "/" + os.path.normpath(os.path.join(here, path)).lstrip("/")  # noqa: PTH118
 
 
+def _resolve(path: str) -> str:
+    """Follow the symbolic links in an absolute path whose text is normal already."""
+    pending = path.split("/")[:0:-1]
+    resolved: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            del resolved[-1:]
+            continue
+        here = "/" + "/".join((*resolved, part))
+        try:
+            # not os.path.realpath: it asks for the working directory too, although the path is absolute
+            is_link = stat.S_ISLNK(os.lstat(here).st_mode)
+        except OSError:
+            is_link = False
+        if not is_link:
+            resolved.append(part)
+            continue
+        links += 1
+        if links > _MAX_LINKS:
+            raise InvalidInputError(f"{path!r} has too many symbolic links, perhaps in a circle")
+        target = os.readlink(here)  # noqa: PTH115
+        if target.startswith("/"):
+            resolved.clear()
+        pending += target.split("/")[::-1]
+    return "/" + "/".join(resolved)
+
+
 def _path_of_file_url(url: str) -> str:
     rest = url[5:]
     if "?" in rest or "#" in rest:
         raise InvalidInputError(
-            f"{url!r} has a query or fragment; write '?' as %3F and '#' as %23 in a file URL"
+            f"{redact_url(url)!r} has a query or fragment; write '?' as %3F and '#' as %23 in a file URL"
         )
     if rest.startswith("//"):
         host, slash, path = rest[2:].partition("/")
@@ -112,7 +147,7 @@ def _path_of_file_url(url: str) -> str:
             rest = host + slash + path
         else:
             raise InvalidInputError(
-                f"{url!r} names the host {host!r}; write file:///absolute/path or file:relative/path"
+                f"{redact_url(url)!r} names another host; write file:///absolute/path or file:relative/path"
             )
     return os.fsdecode(unquote_to_bytes(rest.encode("utf-8", "surrogateescape")))
 

@@ -1,4 +1,4 @@
-"""The definitions of the analysis functions, one day and one row at a time: slow, plain, and written on their own.
+"""The definitions of the analysis functions, one day and one row at a time: slow, plain, written on their own.
 
 Only the join of the two Series is pandas' own; everything else is counted out here.
 """
@@ -45,10 +45,8 @@ def ic(pred: pd.Series, label: pd.Series, date_col: str) -> tuple[pd.Series, pd.
 def extremes(rows: list[tuple[float, float]], quantile: float) -> tuple[list[float], list[float]]:
     """Labels of the best and of the worst: sorted() is stable, so ties keep their order."""
     n = int(len(rows) * quantile)
-    best = sorted(rows, key=lambda row: math.inf if math.isnan(row[0]) else -row[0])
+    best = sorted(rows, key=lambda row: (math.isnan(row[0]), 0 if math.isnan(row[0]) else -row[0]))
     worst = sorted(rows, key=lambda row: (math.isnan(row[0]), 0 if math.isnan(row[0]) else row[0]))
-    if any(math.isinf(p) for p, _ in rows):
-        best = sorted(rows, key=lambda row: (math.isnan(row[0]), 0 if math.isnan(row[0]) else -row[0]))
     return [y for _, y in best[:n]], [y for _, y in worst[:n]]
 
 
@@ -106,9 +104,7 @@ def precision(
         dtype = _float_type(label)
         label = label.astype(dtype)
         dates = label.index.get_level_values(date_col)
-        means = {
-            date: grouped_mean(label[dates == date].tolist(), dtype) for date in dates.dropna().unique()
-        }
+        means = {date: grouped_mean(label[dates == date].tolist(), dtype) for date in dates.dropna().unique()}
         shift = np.array([means.get(date, math.nan) for date in dates], dtype)
         with np.errstate(invalid="ignore"):
             label = pd.Series(label.to_numpy() - shift, label.index)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import aqrec
 from tests._support import MINORS, ROOT
 
 MAX_LINES = 600
@@ -70,7 +71,7 @@ def test_the_search_for_such_words_finds_them(what: str, text: str) -> None:
 def test_the_changelog_begins_with_this_version() -> None:
     top = re.search(r"^## \[?v?(\d[\w.]*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert top is not None, "CHANGELOG.md has no entry '## VERSION'"
-    assert top[1] == PROJECT["project"]["version"]
+    assert top[1] == PROJECT["project"]["version"] == aqrec.__version__
 
 
 def test_the_wheel_ships_the_type_marker() -> None:

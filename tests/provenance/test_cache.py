@@ -103,7 +103,7 @@ def test_forked_child_is_not_stuck(repository, monkeypatch):
     pid = os.fork()
     if pid == 0:
         try:
-            os._exit(0 if collect(root, git_max_age=600).git.branch == "main" else 1)
+            os._exit(0 if collect(root, max_age=600).git.branch == "main" else 1)
         finally:
             os._exit(2)
     try:

@@ -118,7 +118,7 @@ def test_foreign_bytes_reach_the_files(monkeypatch, tmp_path):
 def test_many_runs_share_one_look(repository, looks):
     """A thousand short runs in many threads start git once."""
     threads = [
-        threading.Thread(target=lambda: [collect(repository.root, git_max_age=600) for _ in range(100)])
+        threading.Thread(target=lambda: [collect(repository.root, max_age=600) for _ in range(100)])
         for _ in range(10)
     ]
     for thread in threads:
@@ -132,18 +132,29 @@ def test_many_runs_share_one_look(repository, looks):
 def test_folders_of_one_tree_share_one_look(repository, looks):
     repository.write("src/a.py", "x")
 
-    states = [collect(folder, git_max_age=600).git for folder in (repository.root, repository.root / "src")]
+    states = [collect(folder, max_age=600).git for folder in (repository.root, repository.root / "src")]
 
     assert states[0] is states[1]
     assert len(looks) == 1
 
 
 def test_zero_age_looks_each_time(repository, looks):
-    before = collect(repository.root, git_max_age=0).git
+    before = collect(repository.root, max_age=0).git
     repository.write("model.py", "alpha = 2\n")
 
-    assert (before.dirty, collect(repository.root, git_max_age=0).git.dirty) == (False, True)
+    assert (before.dirty, collect(repository.root, max_age=0).git.dirty) == (False, True)
     assert len(looks) == 2
+
+
+def test_packages_are_listed_anew_when_the_path_changes(tmp_path, monkeypatch):
+    """What was listed for one path is not taken for another, however young it is."""
+    monkeypatch.setattr(module, "_package_lists", RecentValues())
+    (tmp_path / "thing-1.0.dist-info").mkdir()
+
+    assert "thing" not in collect(tmp_path, max_age=600).packages
+    monkeypatch.syspath_prepend(tmp_path)
+    assert collect(tmp_path, max_age=600).packages["thing"] == "1.0"
+    assert collect(tmp_path, max_age=600).packages is collect(tmp_path, max_age=600).packages
 
 
 def test_importing_loads_nothing_heavy():
