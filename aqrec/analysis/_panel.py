@@ -92,20 +92,29 @@ class Panel:
         sizes = ends[self.starts + self.sizes] - ends[self.starts]
         return Panel.from_sizes(self.dates, sizes, self.pred[keep], self.label[keep])
 
-    def with_label(self, label: Values) -> Panel:
-        """Return the panel with other labels of the same rows."""
+    def less(self, means: Values) -> Panel:
+        """Return the panel with each day's mean taken off its labels."""
+        label = np.empty_like(self.label)
+        with np.errstate(invalid="ignore"):
+            for begin, end in self._spans():  # numpy.repeat keeps other threads waiting
+                first, last = int(self.starts[begin]), int(self.starts[end - 1] + self.sizes[end - 1])
+                shift = np.repeat(means[begin:end], self.sizes[begin:end])
+                np.subtract(self.label[first:last], shift, out=label[first:last])
         return replace(self, label=label)
 
     def blocks(self) -> Iterator[Block]:
         """Cut the panel into blocks of at most `BLOCK_VALUES` values, or of a single day."""
+        return (self._block(begin, end) for begin, end in self._spans())
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
         begin = longest = 0
         for day, size in enumerate(self.sizes.tolist()):
             longest = max(longest, size)
             if day > begin and longest * (day - begin + 1) > BLOCK_VALUES:
-                yield self._block(begin, day)
+                yield begin, day
                 begin, longest = day, size
         if self.sizes.size:
-            yield self._block(begin, self.sizes.size)
+            yield begin, self.sizes.size
 
     def _block(self, begin: int, end: int) -> Block:
         sizes = self.sizes[begin:end]

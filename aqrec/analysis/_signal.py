@@ -204,10 +204,9 @@ def calc_long_short_prec(  # noqa: PLR0917 (Qlib's signature)
     if is_alpha:
         own = align(
             label, label, date_col
-        )  # in the label's own order of rows, on which the last digit depends
+        )  # its own order of rows, on which the last digit of a mean depends
         means = np.append(compensated_means(own), np.nan)[own.dates.get_indexer(panel.dates)]
-        with np.errstate(invalid="ignore"):
-            panel = panel.with_label(panel.label - np.repeat(means, panel.sizes))
+        panel = panel.less(means)
     if dropna:
         panel = panel.complete()
     counts = _counts(panel, quantile)
@@ -304,8 +303,10 @@ def _unstack(
     dated = days >= 0
     if not dated.all():
         days, names, values = days[dated], names[dated], values[dated]
-    used, days = np.unique(days, return_inverse=True)
-    cells = days * width + names.astype(np.int64) % width
+    occurs = np.zeros(len(dates), np.bool_)
+    occurs[days] = True
+    used = np.flatnonzero(occurs)
+    cells = (np.cumsum(occurs) - 1).take(days) * width + names.astype(np.int64) % width
     matrix = np.full(used.size * width, np.nan)
     matrix[cells] = values
     seen = np.zeros(matrix.size, np.bool_)

@@ -12,7 +12,6 @@ pandas 2 and 3 and of numpy 1 and 2 can be read by each other where pandas and n
 
 from __future__ import annotations
 
-import datetime
 import zoneinfo
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from aqrec.artifacts._sealed import Inert, SealedFunction
 from aqrec.errors import UntrustedObjectError
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Callable, Iterable
 
 
@@ -79,8 +79,8 @@ CLASSES = _union(
     _names("pandas", "Categorical"),
     _names(
         "pandas.arrays",
-        "ArrowExtensionArray ArrowStringArray BooleanArray Categorical DatetimeArray FloatingArray IntegerArray "
-        "IntervalArray NumpyExtensionArray PeriodArray SparseArray StringArray TimedeltaArray",
+        "ArrowExtensionArray ArrowStringArray BooleanArray Categorical DatetimeArray FloatingArray "
+        "IntegerArray IntervalArray NumpyExtensionArray PeriodArray SparseArray StringArray TimedeltaArray",
     ),
     _names("pandas.core.arrays.arrow.array", "ArrowExtensionArray"),
     _names("pandas.core.arrays.boolean", "BooleanArray BooleanDtype"),
@@ -112,9 +112,9 @@ CLASSES = _union(
     _names(
         "pandas._libs.tslibs.offsets",
         "BMonthBegin BMonthEnd BQuarterBegin BQuarterEnd BYearBegin BYearEnd BusinessDay BusinessHour "
-        "BusinessMonthBegin BusinessMonthEnd CustomBusinessDay Day Easter Hour LastWeekOfMonth Micro Milli Minute "
-        "MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second SemiMonthBegin SemiMonthEnd Week WeekOfMonth "
-        "YearBegin YearEnd",
+        "BusinessMonthBegin BusinessMonthEnd CustomBusinessDay Day Easter Hour LastWeekOfMonth Micro Milli "
+        "Minute MonthBegin MonthEnd Nano QuarterBegin QuarterEnd Second SemiMonthBegin SemiMonthEnd Week "
+        "WeekOfMonth YearBegin YearEnd",
     ),
 )
 
@@ -131,8 +131,8 @@ FUNCTIONS = _union(
     _names("pandas.core.indexes.timedeltas", "_new_TimedeltaIndex"),
     _names(
         "pyarrow.lib",
-        "_reconstruct_record_batch _reconstruct_table binary chunked_array decimal128 decimal256 dictionary field "
-        "fixed_size_binary large_list list_ map_ py_buffer schema struct timestamp type_for_alias",
+        "_reconstruct_record_batch _reconstruct_table binary chunked_array decimal128 decimal256 dictionary "
+        "field large_list list_ map_ py_buffer schema struct timestamp type_for_alias",
     ),
     _names("pytz", "FixedOffset _UTC _p"),
 )
@@ -152,7 +152,7 @@ def _is_inert(value: object, name: str) -> bool:
 
 
 def _array(subtype: object, shape: Any, typecode: Any, /) -> Any:
-    """numpy's ``_reconstruct``: an empty array, whose state follows."""
+    """Guard numpy's ``_reconstruct``: an empty array, whose state follows."""
     np: Any = import_module("numpy")
     if not _is_inert(subtype, "numpy.ndarray"):
         raise _reject("numpy's _reconstruct for something else than ndarray")
@@ -162,7 +162,7 @@ def _array(subtype: object, shape: Any, typecode: Any, /) -> Any:
 
 
 def _array_of_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> Any:
-    """numpy's ``_frombuffer``, with a data type that says itself whether it holds objects."""
+    """Guard numpy's ``_frombuffer``: with a data type that says itself whether it holds objects."""
     np: Any = import_module("numpy")
     # The dtype comes with flags out of the pickle, which could deny that it holds pointers to objects,
     # and the pickle could change it once more when the array exists. A twin made from its description
@@ -173,14 +173,14 @@ def _array_of_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *axes: Any
 
 
 def _scalar(dtype: Any, data: Any = None, /) -> Any:
-    """numpy's ``scalar``; of objects it would only give back ``data``."""
+    """Guard numpy's ``scalar``; of objects it would only give back ``data``."""
     np: Any = import_module("numpy")
     twin = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
     return np.float64(0).__reduce__()[0](twin, data)
 
 
 def _dtype(code: object, align: object = False, copy: object = False, /) -> Any:
-    """``numpy.dtype`` of a short type code only: no objects with a ``dtype`` attribute, no pairs."""
+    """Guard ``numpy.dtype``: of a short type code only: no objects with a ``dtype`` attribute, no pairs."""
     np: Any = import_module("numpy")
     if not isinstance(code, str) or len(code) > 64:
         raise _reject("numpy.dtype with something else than a type code")
@@ -188,7 +188,7 @@ def _dtype(code: object, align: object = False, copy: object = False, /) -> Any:
 
 
 def _index(kind: Any, state: Any, /) -> Any:
-    """pandas' ``_new_Index``; a MultiIndex has its codes checked against its levels."""
+    """Guard pandas' ``_new_Index``; a MultiIndex has its codes checked against its levels."""
     pd: Any = import_module("pandas")
     if not (isinstance(kind, type) and issubclass(kind, pd.Index)):
         raise _reject("pandas' _new_Index for something else than an Index")
@@ -204,7 +204,7 @@ def _index(kind: Any, state: Any, /) -> Any:
 
 
 def _arrow_array(data: Any, /) -> Any:
-    """pyarrow's ``_restore_array``, and a check of offsets, lengths and text that it does not make."""
+    """Guard pyarrow's ``_restore_array``: add the check of offsets and text that it lacks."""
     pa: Any = import_module("pyarrow")
     array = pa.lib._restore_array(data)
     array.validate(full=True)
@@ -212,13 +212,13 @@ def _arrow_array(data: Any, /) -> Any:
 
 
 def _attribute(owner: object, name: object, /) -> Any:
-    """``getattr`` for the only pair that plain data needs: how a ZoneInfo is unpickled."""
+    """Guard ``getattr``: for the only pair that plain data needs: how a ZoneInfo is unpickled."""
     if not _is_inert(owner, "zoneinfo.ZoneInfo") or name != "_unpickle":
         raise _reject("getattr")
     return SealedFunction(_zone)
 
 
-def _zone(key: object, from_cache: object, /) -> datetime.tzinfo:
+def _zone(key: object, from_cache: object, /) -> dt.tzinfo:
     return zoneinfo.ZoneInfo(str(key)) if from_cache else zoneinfo.ZoneInfo.no_cache(str(key))
 
 

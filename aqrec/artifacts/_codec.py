@@ -65,4 +65,15 @@ class Codec(ABC):
         """Raise the `InvalidValueError` that says what this codec takes."""
         known = " or ".join(self.suffixes) or f"codec {self.name!r}"
         kind = f"{type(obj).__module__}.{type(obj).__qualname__}".removeprefix("builtins.")
-        raise InvalidValueError(f"{known} takes {self.takes}, not {why or kind}; other objects can be saved as .pkl")
+        raise InvalidValueError(
+            f"{known} takes {self.takes}, not {why or kind}; other objects can be saved as .pkl"
+        )
+
+
+def writing(data: bytes | bytearray | memoryview) -> Callable[[BinaryIO], None]:
+    """Return what writes these bytes."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(data)
+
+    return write

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 # One chunk is hashed right before or after it is copied, while it is still in the CPU's cache.
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 
 _ALGORITHM = "xxh3_128"
 
@@ -35,18 +35,27 @@ class Digest(msgspec.Struct, frozen=True):
     checksum: str
 
 
-def check_algorithm(checksum: str | None) -> None:
-    """Refuse a checksum that this version cannot compute, before anything is read."""
-    if checksum is not None and not checksum.startswith(f"{_ALGORITHM}:"):
-        raise LoadObjectError(f"the checksum {checksum!r} is of a kind this version does not know ({_ALGORITHM})")
+class Expectation(msgspec.Struct, frozen=True):
+    """What stored bytes are supposed to be; None is not checked."""
 
+    size: int | None
+    checksum: str | None
+    name: str
 
-def verify(found: Digest, *, size: int | None, checksum: str | None, name: str) -> None:
-    """Raise `CorruptError` if the digest of what was read is not the expected one."""
-    if size is not None and found.size != size:
-        raise CorruptError(f"{name} has {found.size} bytes, but {size} were stored")
-    if checksum is not None and found.checksum != checksum:
-        raise CorruptError(f"{name} has the checksum {found.checksum}, but {checksum} was stored")
+    def __post_init__(self) -> None:
+        if self.checksum is not None and not self.checksum.startswith(f"{_ALGORITHM}:"):
+            raise LoadObjectError(
+                f"{self.name} has the checksum {self.checksum!r}, but this version knows only {_ALGORITHM}"
+            )
+
+    def check(self, found: Digest) -> None:
+        """Raise `CorruptError` unless the digest of what was read is the expected one."""
+        if self.size is not None and found.size != self.size:
+            raise CorruptError(f"{self.name} has {found.size} bytes, but {self.size} were stored")
+        if self.checksum is not None and found.checksum != self.checksum:
+            raise CorruptError(
+                f"{self.name} has the checksum {found.checksum}, but {self.checksum} was stored"
+            )
 
 
 class HashingWriter(io.RawIOBase):
@@ -82,7 +91,7 @@ class HashingWriter(io.RawIOBase):
             while part:
                 written = cast("int | None", self._file.write(part))
                 if written is None:
-                    raise BlockingIOError(f"{self._file!r} is in non-blocking mode; a blocking file is needed")
+                    raise _not_blocking(self._file)
                 part = part[written:]
         except BaseException as error:
             # The encoder above may dress it up; the file's own error is what the caller must see.
@@ -125,7 +134,7 @@ class HashingReader(io.RawIOBase):
         try:
             count = self._file.readinto(part)
             if count is None:
-                raise BlockingIOError(f"{self._file!r} is in non-blocking mode; a blocking file is needed")
+                raise _not_blocking(self._file)
         except BaseException as error:
             self.failure = error
             raise
@@ -165,13 +174,17 @@ def copy_file(
     LoadObjectError
         The checksum is of an unknown kind; nothing was copied.
     """
-    check_algorithm(checksum)
+    expected = Expectation(size, checksum, name)
     writer = HashingWriter(target)
     reader = cast("io.RawIOBase", source)
     scratch = memoryview(bytearray(CHUNK))
     while count := reader.readinto(scratch):
         writer.write(scratch[:count])
     if count is None:
-        raise BlockingIOError(f"{source!r} is in non-blocking mode; a blocking file is needed")
-    verify(writer.digest(), size=size, checksum=checksum, name=name)
+        raise _not_blocking(source)
+    expected.check(writer.digest())
     return writer.digest()
+
+
+def _not_blocking(file: object) -> BlockingIOError:
+    return BlockingIOError(f"{file!r} is in non-blocking mode; artifacts need a blocking file")

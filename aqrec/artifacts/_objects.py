@@ -6,7 +6,7 @@ import io
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from aqrec.artifacts._digest import CHUNK, Digest, HashingReader, HashingWriter, check_algorithm, verify
+from aqrec.artifacts._digest import CHUNK, Digest, Expectation, HashingReader, HashingWriter
 from aqrec.artifacts._pickles import load_pickle, pickle_writer, refuse_if_never
 from aqrec.artifacts._registry import get_codec
 from aqrec.artifacts._trust import TrustPolicy
@@ -138,54 +138,60 @@ def read_object(
         The file's own errors, as they come.
     """
     _check_compression(compression)
-    check_algorithm(checksum)
+    expected = Expectation(size, checksum, name)
     policy = TrustPolicy() if trust is None else trust
     chosen = get_codec(codec)
     if codec == "pickle":
         refuse_if_never(policy, name)
     reader = HashingReader(file)
-    source = _verified(file, reader, chosen.random_access, size, checksum, name)
+    source = _verified(file, reader, expected, random_access=chosen.random_access)
     try:
         stream = source or cast("BinaryIO", io.BufferedReader(reader, CHUNK))
         if compression is not None:
             stream = _streams().decompressing(stream, compression)
             if chosen.random_access:
                 stream = io.BytesIO(stream.read())
-        obj = load_pickle(stream, policy, unpickler, name) if codec == "pickle" else chosen.decode(stream, policy)
+        obj = (
+            load_pickle(stream, policy, unpickler, name)
+            if codec == "pickle"
+            else chosen.decode(stream, policy)
+        )
     except Exception as error:
         if reader.failure is not None:
             raise reader.failure from None
         if source is None:
-            verify(reader.drain(), size=size, checksum=checksum, name=name)
+            expected.check(reader.drain())
         if isinstance(error, AqrecError | MemoryError):
             raise
-        raise LoadObjectError(f"{name} cannot be loaded by codec {codec!r}: {type(error).__name__}: {error}") from error
+        raise LoadObjectError(
+            f"{name} cannot be loaded by codec {codec!r}: {type(error).__name__}: {error}"
+        ) from error
     if source is None:
-        verify(reader.drain(), size=size, checksum=checksum, name=name)
+        expected.check(reader.drain())
     return obj
 
 
 def _verified(
-    file: BinaryIO, reader: HashingReader, random_access: bool, size: int | None, checksum: str | None, name: str
+    file: BinaryIO, reader: HashingReader, expected: Expectation, *, random_access: bool
 ) -> BinaryIO | None:
     """Return a verified file that can seek, or None if the bytes are to be verified while decoding."""
     start = file.tell() if file.seekable() else None
-    length = size
+    length = expected.size
     if start is not None:
         length = file.seek(0, io.SEEK_END) - start
         file.seek(start)
     if length is not None and length <= VERIFY_FIRST:
         # One byte more than expected is enough to see that the file is too long.
         data = reader.read(length + 1) or b""
-        verify(reader.drain(), size=size, checksum=checksum, name=name)
+        expected.check(reader.drain())
         return io.BytesIO(data)
     if not random_access:
         return None
     if start is None:
         data = reader.readall()
-        verify(reader.drain(), size=size, checksum=checksum, name=name)
+        expected.check(reader.drain())
         return io.BytesIO(data)
-    verify(reader.drain(), size=size, checksum=checksum, name=name)
+    expected.check(reader.drain())
     file.seek(start)
     return file
 

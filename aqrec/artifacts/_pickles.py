@@ -52,7 +52,7 @@ class PickleCodec(Codec):
     suffixes = (".pkl", ".pickle")
     takes = "any object that can be pickled"
 
-    def accepts(self, obj: object) -> bool:
+    def accepts(self, obj: object) -> bool:  # noqa: ARG002
         return True
 
     def encode(self, obj: object) -> Callable[[BinaryIO], None]:
@@ -77,7 +77,11 @@ def pickle_writer(obj: object, pickler: str | None) -> Callable[[BinaryIO], None
             raise
         except Exception as error:
             kind = f"{type(obj).__module__}.{type(obj).__qualname__}"
-            hint = "" if pickler == "cloudpickle" else "; pickler='cloudpickle' takes functions, lambdas and local classes"
+            hint = (
+                ""
+                if pickler == "cloudpickle"
+                else "; pickler='cloudpickle' takes functions, lambdas and local classes"
+            )
             raise InvalidValueError(f"{pickler} cannot store this {kind}: {error}{hint}") from error
 
     return write
@@ -101,8 +105,8 @@ def refuse_if_never(trust: TrustPolicy, name: str) -> None:
     """Raise `UntrustedObjectError` if the policy permits no pickle."""
     if trust.mode == "never":
         raise UntrustedObjectError(
-            f"{name} is a pickle, and trust='never' loads none. If you know who wrote it, pass trust='restricted' "
-            f"or trust='trusted', or set the environment variable {ENVIRONMENT_VARIABLE}"
+            f"{name} is a pickle, and trust='never' loads none. If you know who wrote it, pass "
+            f"trust='restricted' or trust='trusted', or set the environment variable {ENVIRONMENT_VARIABLE}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import math
 from abc import abstractmethod
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 import yaml
 
-from aqrec.artifacts._codec import Codec
+from aqrec.artifacts._codec import Codec, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ class _PlainCodec(Codec):
             obj is None
             or isinstance(obj, bool | int | float | str | Mapping | list | tuple)
             or _is_numpy(obj)
-            or (self.dates and isinstance(obj, datetime.date))
+            or (self.dates and isinstance(obj, dt.date))
         )
 
     def encode(self, obj: object) -> Callable[[BinaryIO], None]:
@@ -53,7 +53,7 @@ class _PlainCodec(Codec):
             self.refuse(obj, "an object that contains itself or is nested too deeply")
         except UnicodeEncodeError as error:
             self.refuse(obj, f"text that UTF-8 cannot hold ({error})")
-        return lambda file: _write(file, data)
+        return writing(data)
 
     @abstractmethod
     def text(self, plain: Any) -> str:
@@ -77,7 +77,7 @@ class _PlainCodec(Codec):
             return [self._plain(item, f"{path}[{position}]") for position, item in enumerate(obj)]
         if isinstance(obj, Mapping):
             return {_key(key, path): self._plain(item, f"{path}.{key}") for key, item in obj.items()}
-        if self.dates and type(obj) in (datetime.date, datetime.datetime):
+        if self.dates and type(obj) in (dt.date, dt.datetime):
             return _date(obj, path)
         raise _UnfitError(f"{type(obj).__module__}.{type(obj).__qualname__} at {path}")
 
@@ -85,9 +85,9 @@ class _PlainCodec(Codec):
 class JsonCodec(_PlainCodec):
     """Standard JSON that any reader takes, indented; it loads as dicts, lists and scalars.
 
-    Tuples load as lists, numpy scalars and arrays of numbers as Python's numbers and lists. NaN and infinities
-    are refused, because JSON has none and every way around that changes the value for some reader. So are keys
-    that are not text, which JSON would turn into text.
+    Tuples load as lists, numpy scalars and arrays of numbers as Python's numbers and lists. NaN and
+    infinities are refused, because JSON has none and every way around that changes the value for some
+    reader. So are keys that are not text, which JSON would turn into text.
     """
 
     name = "json"
@@ -128,7 +128,9 @@ class YamlCodec(_PlainCodec):
 
 def _is_numpy(obj: object) -> bool:
     # Arrays and scalars of numbers, truth values and text, told without importing numpy.
-    return type(obj).__module__ == "numpy" and getattr(getattr(obj, "dtype", None), "kind", "") in tuple("biufU")
+    return type(obj).__module__ == "numpy" and getattr(getattr(obj, "dtype", None), "kind", "") in tuple(
+        "biufU"
+    )
 
 
 def _key(key: object, path: str) -> str:
@@ -145,14 +147,10 @@ def _integer(number: int, path: str) -> int:
 
 
 def _date(moment: Any, path: str) -> Any:
-    offset = moment.utcoffset() if isinstance(moment, datetime.datetime) else None
-    if offset is not None and offset % datetime.timedelta(minutes=1):
+    offset = moment.utcoffset() if isinstance(moment, dt.datetime) else None
+    if offset is not None and offset % dt.timedelta(minutes=1):
         raise _UnfitError(f"the time zone of {moment} at {path}, which is not a whole number of minutes")
     return moment
-
-
-def _write(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
 
 
 CODECS = (JsonCodec(), YamlCodec())

@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from pathlib import PurePosixPath
 from threading import Lock
+from typing import TYPE_CHECKING
 
-from aqrec.artifacts._codec import Codec
 from aqrec.errors import AlreadyExistsError, InvalidNameError, InvalidValueError, LoadObjectError
+
+if TYPE_CHECKING:
+    from aqrec.artifacts._codec import Codec
 
 # Codec name: the private module that makes it. Imported on first use, because of numpy and pandas.
 _BUILT_IN = {
@@ -73,7 +76,9 @@ def register_codec(codec: Codec, *, replace: bool = False) -> None:
         The name or an ending belongs to another codec; nothing was registered.
     """
     if not codec.name:
-        raise InvalidNameError(f"{type(codec).__qualname__} has no name; give the codec one that never changes")
+        raise InvalidNameError(
+            f"{type(codec).__qualname__} has no name; give the codec one that never changes"
+        )
     for suffix in codec.suffixes:
         if suffix != PurePosixPath(f"x{suffix}").suffix or suffix != suffix.lower():
             raise InvalidNameError(f"codec {codec.name!r} has the ending {suffix!r}; write it like '.npy'")

@@ -43,12 +43,12 @@ class RestrictedUnpickler(pickle.Unpickler):
         elif key in FUNCTIONS:
             stand_in = SealedFunction(self._resolve(module, name))
         else:
-            self._refuse(module, name)
+            raise _refusal(f"{self._name} asks for {module}.{name}", f"{module}.{name}")
         references = sys.getrefcount(stand_in)
         self.sealed[key] = (stand_in, references)
         return stand_in
 
-    def persistent_load(self, pid: Any, /) -> NoReturn:
+    def persistent_load(self, pid: Any, /) -> NoReturn:  # noqa: ARG002
         raise UntrustedObjectError(f"{self._name} refers to objects outside of itself")
 
     def _allows(self, module: str, name: str) -> bool:
@@ -75,13 +75,6 @@ class RestrictedUnpickler(pickle.Unpickler):
             ) from error
         return found
 
-    def _refuse(self, module: str, name: str) -> NoReturn:
-        raise UntrustedObjectError(
-            f"{self._name} asks for {module}.{name}, which trust='restricted' does not allow. If you know who "
-            f"wrote it, pass allow=[{module + '.' + name!r}] or trust='trusted', or set the environment "
-            f"variable {ENVIRONMENT_VARIABLE}=trusted"
-        )
-
 
 # pathlib is a package from Python 3.13 on.
 _MOVED = {} if sys.version_info >= (3, 13) else {"pathlib._local": "pathlib"}
@@ -106,9 +99,12 @@ def load_restricted(file: BinaryIO, trust: TrustPolicy, name: str) -> object:
         # Here the variable holds it in place of the table: the same number.
         if sys.getrefcount(stand_in) > references:
             named = key.replace(":", ".")
-            raise UntrustedObjectError(
-                f"{name} contains {named} itself, not only instances of it, which trust='restricted' does not "
-                f"allow. If you know who wrote it, pass allow=[{named!r}] or trust='trusted', or set the "
-                f"environment variable {ENVIRONMENT_VARIABLE}=trusted"
-            )
+            raise _refusal(f"{name} contains {named} itself, not only instances of it", named)
     return obj
+
+
+def _refusal(what: str, name: str) -> UntrustedObjectError:
+    return UntrustedObjectError(
+        f"{what}, which trust='restricted' does not allow. If you know who wrote it, pass "
+        f"allow=[{name!r}] or trust='trusted', or set the environment variable {ENVIRONMENT_VARIABLE}=trusted"
+    )

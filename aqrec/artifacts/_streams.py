@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from typing_extensions import Buffer
 
@@ -30,7 +30,7 @@ class _Deflating(io.RawIOBase):
 
 
 @contextmanager
-def compressing(file: io.RawIOBase, compression: str) -> Iterator[BinaryIO]:
+def compressing(file: io.RawIOBase, compression: str) -> Generator[BinaryIO]:
     """Give a file whose writes arrive compressed in ``file``; the end of the block completes them."""
     stream = pa.CompressedOutputStream(pa.PythonFile(file, mode="w"), compression)
     yield cast("BinaryIO", _Deflating(stream))

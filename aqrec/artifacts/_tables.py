@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 import numpy as np
@@ -30,10 +30,11 @@ _NOTE = b"aqrec.table"
 class ParquetCodec(Codec):
     """A table; it loads as a pandas DataFrame or Series.
 
-    pandas objects come back with their index, column labels, dtypes and the name of a Series. What Parquet would
-    change is refused when it is saved: labels of mixed types, repeated labels, columns of arbitrary objects.
-    Not kept: the ``freq`` of a DatetimeIndex, and whether a missing entry of an object column was None or NaN
-    (it loads as None). Tables of pyarrow, polars and others are stored as they are and load as pandas.
+    pandas objects come back with their index, column labels, dtypes and the name of a Series. What Parquet
+    would change is refused when it is saved: labels of mixed types, repeated labels, columns of arbitrary
+    objects. Not kept: the ``freq`` of a DatetimeIndex, and whether a missing entry of an object column was
+    None or NaN (it loads as None). Tables of pyarrow, polars and others are stored as they are and load as
+    pandas.
     """
 
     name = "parquet"
@@ -47,16 +48,15 @@ class ParquetCodec(Codec):
     def encode(self, obj: object) -> Callable[[BinaryIO], None]:
         try:
             table = self._table(obj)
-            _through_parquet(table.slice(0, 0))
+            _through_parquet(table)
         except InvalidValueError:
             raise
-        except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
+        except (pa.ArrowException, ValueError, TypeError, NotImplementedError, OSError) as error:
             self.refuse(obj, f"a {type(obj).__qualname__} that Parquet cannot hold: {error}")
         return lambda file: pq.write_table(table, file, compression="zstd")
 
     def decode(self, file: BinaryIO, _: TrustPolicy, /) -> object:
-        with pq.ParquetFile(file) as parquet:
-            return _to_pandas(parquet.read())
+        return _to_pandas(_read(file))
 
     def _table(self, obj: Any) -> Any:
         if isinstance(obj, pd.Series):
@@ -82,35 +82,47 @@ class ParquetCodec(Codec):
         for position, level in enumerate(_levels(frame.index)):
             self._check_objects(frame, level, f"level {position} of the index")
         table = pa.Table.from_pandas(frame)
-        # What comes back when there are no rows tells all about types and labels. A type that
-        # differs is cast when the file is read; what that does not mend is refused here and now.
-        plain = _through_parquet(_noted(table.slice(0, 0), note))
-        note.columns = {
-            str(position): _spelled(before)
-            for position, (before, after) in enumerate(zip(frame.dtypes, plain.dtypes, strict=True))
-            if before != after or before == object
-        }
+        # What comes back of one row tells all about types and labels. A type that differs is cast
+        # when the file is read; what that does not mend is refused here and now.
+        plain = _frame(_through_parquet(table), note)
+        for position, (before, after) in enumerate(zip(frame.dtypes, plain.dtypes, strict=True)):
+            if _is_object(before) or before != after:
+                note.columns[str(position)] = self._cast(before)
         if not isinstance(frame.index, pd.RangeIndex):
-            note.index = {
-                str(position): _spelled(before.dtype)
-                for position, (before, after) in enumerate(zip(_levels(frame.index), _levels(plain.index), strict=True))
-                if before.dtype != after.dtype
-            }
-        table = _noted(table, note)
-        self._check_alike(frame, _through_parquet(table.slice(0, 0)))
+            pairs = zip(_levels(frame.index), _levels(plain.index), strict=True)
+            for position, (old, new) in enumerate(pairs):
+                if old.dtype != new.dtype:
+                    note.index[str(position)] = self._cast(old.dtype)
+            names: list[Any] = list(frame.index.names)
+            if any(type(name) is int for name in names):
+                note.names = [name if type(name) is int else name and str(name) for name in names]
+        table = table.replace_schema_metadata({**table.schema.metadata, _NOTE: msgspec.json.encode(note)})
+        self._check_alike(frame, _frame(_through_parquet(table), note))
         return table
 
+    def _cast(self, dtype: Any) -> _Cast:
+        if isinstance(dtype, pd.CategoricalDtype):
+            categories = self._of_pandas(dtype.categories.to_frame(index=False), series=True, unnamed=True)
+            buffer = io.BytesIO()
+            pq.write_table(categories, buffer)
+            return _Cast("category", buffer.getvalue(), bool(dtype.ordered))
+        # str() of a nullable string dtype leaves out which of the two it is.
+        if isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA:
+            return _Cast(f"string[{dtype.storage}]")
+        return _Cast(str(dtype))
+
     def _attrs(self, frame: pd.DataFrame) -> dict[str, Any]:
-        attrs: Any = dict(frame.attrs)
+        attrs: dict[str, Any] = cast("dict[str, Any]", dict(frame.attrs))
         try:
-            if json.loads(json.dumps(attrs, allow_nan=False)) == attrs:
-                return attrs
+            kept = json.loads(json.dumps(attrs, allow_nan=False)) == attrs
         except (TypeError, ValueError, RecursionError):
-            pass
-        self.refuse(frame, "a table whose attrs are more than JSON holds")
+            kept = False
+        if not kept:
+            self.refuse(frame, "a table whose attrs are more than JSON holds")
+        return attrs
 
     def _check_objects(self, frame: pd.DataFrame, values: Any, where: str) -> None:
-        if values.dtype == object:
+        if _is_object(values.dtype):
             kind = pd.api.types.infer_dtype(values, skipna=True)
             if kind not in _OBJECTS:
                 self.refuse(frame, f"a table with {kind} Python objects in {where}")
@@ -121,16 +133,23 @@ class ParquetCodec(Codec):
                 self.refuse(before, f"a table with dtype {old} in column {label!r}")
         if before.columns.nlevels != after.columns.nlevels or not before.columns.equals(after.columns):
             self.refuse(before, f"a table with the column labels {list(before.columns)[:5]}")
-        for axis, old_axis, new_axis in (
-            ("columns", before.columns, after.columns),
-            ("index", before.index, after.index),
-        ):
-            if list(old_axis.names) != list(new_axis.names):
-                self.refuse(before, f"a table with the {axis} named {list(old_axis.names)}")
-        if not isinstance(before.index, pd.RangeIndex):
-            for old, new in zip(_levels(before.index), _levels(after.index), strict=True):
-                if old.dtype != new.dtype:
-                    self.refuse(before, f"a table with dtype {old.dtype} in the index")
+        if list(before.columns.names) != list(after.columns.names):
+            self.refuse(before, f"a table whose columns are named {list(before.columns.names)}")
+        if isinstance(before.index, pd.RangeIndex):
+            return
+        if list(before.index.names) != list(after.index.names):
+            self.refuse(before, f"a table whose index is named {list(before.index.names)}")
+        for old, new in zip(_levels(before.index), _levels(after.index), strict=True):
+            if old.dtype != new.dtype:
+                self.refuse(before, f"a table with dtype {old.dtype} in the index")
+
+
+class _Cast(msgspec.Struct, array_like=True):
+    """A dtype to restore; that of a categorical with its categories as Parquet."""
+
+    dtype: str
+    categories: bytes = b""
+    ordered: bool = False
 
 
 class _Note(msgspec.Struct):
@@ -139,63 +158,77 @@ class _Note(msgspec.Struct):
     series: bool = False
     unnamed: bool = False
     attrs: dict[str, Any] = {}
-    # Positions of columns and index levels, and the dtypes to cast them to.
-    columns: dict[str, str] = {}
-    index: dict[str, str] = {}
+    # By position of the column or the level of the index.
+    columns: dict[str, _Cast] = {}
+    index: dict[str, _Cast] = {}
+    # Names of the levels, if some are numbers.
+    names: list[str | int | None] | None = None
 
 
 def _is_arrow_like(obj: object) -> bool:
     return not isinstance(obj, type) and (hasattr(obj, "to_arrow") or hasattr(obj, "__arrow_c_stream__"))
 
 
+def _is_object(dtype: Any) -> bool:
+    return isinstance(dtype, np.dtype) and dtype.kind == "O"
+
+
 def _levels(index: Any) -> list[Any]:
     return list(index.levels) if isinstance(index, pd.MultiIndex) else [index]
 
 
-def _spelled(dtype: Any) -> str:
-    # str() of a nullable string dtype leaves out which of the two it is.
-    if isinstance(dtype, pd.StringDtype) and dtype.na_value is pd.NA:
-        return f"string[{dtype.storage}]"
-    return str(dtype)
-
-
-def _noted(table: Any, note: _Note) -> Any:
-    return table.replace_schema_metadata({**table.schema.metadata, _NOTE: msgspec.json.encode(note)})
-
-
 def _through_parquet(table: Any) -> Any:
+    """Write and read back one row."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
-    buffer.seek(0)
-    with pq.ParquetFile(buffer) as parquet:
-        return _to_pandas(parquet.read())
+    pq.write_table(table.slice(0, 1), buffer)
+    return _read(buffer)
+
+
+def _read(file: Any) -> Any:
+    file.seek(0)
+    with pq.ParquetFile(file) as parquet:
+        return parquet.read()
+
+
+def _dtype(kept: _Cast) -> Any:
+    if kept.dtype != "category":
+        return kept.dtype
+    return pd.CategoricalDtype(_to_pandas(_read(io.BytesIO(kept.categories))), ordered=kept.ordered)
+
+
+def _frame(table: Any, note: _Note) -> Any:
+    frame: Any = table.to_pandas()
+    for key, kept in note.columns.items():
+        position = int(key)
+        if kept.dtype == "object":
+            values: Any = np.empty(len(frame), dtype=object)
+            values[:] = table.column(position).to_pylist()
+            column = pd.Series(values, index=frame.index, dtype=object)
+        else:
+            column = frame.iloc[:, position].astype(_dtype(kept))
+        frame.isetitem(position, column)
+    for key, kept in note.index.items():
+        if isinstance(frame.index, pd.MultiIndex):
+            level = int(key)
+            frame.index = frame.index.set_levels(frame.index.levels[level].astype(_dtype(kept)), level=level)
+        else:
+            frame.index = frame.index.astype(_dtype(kept))
+    if note.names is not None:
+        frame.index.names = note.names
+    return frame
 
 
 def _to_pandas(table: Any) -> Any:
-    frame: Any = table.to_pandas()
     raw = (table.schema.metadata or {}).get(_NOTE)
     if raw is None:
-        return frame
+        return table.to_pandas()
     note = msgspec.json.decode(raw, type=_Note)
-    for key, dtype in note.columns.items():
-        position = int(key)
-        if dtype == "object":
-            values: Any = np.empty(len(frame), dtype=object)
-            values[:] = table.column(position).to_pylist()
-            frame.isetitem(position, pd.Series(values, index=frame.index, dtype=object))
-        else:
-            frame.isetitem(position, frame.iloc[:, position].astype(dtype))
-    for key, dtype in note.index.items():
-        if isinstance(frame.index, pd.MultiIndex):
-            level = int(key)
-            frame.index = frame.index.set_levels(frame.index.levels[level].astype(dtype), level=level)
-        else:
-            frame.index = frame.index.astype(dtype)
-    if note.series:
-        column = frame.iloc[:, 0]
-        frame = column.rename(None) if note.unnamed else column
-    frame.attrs = note.attrs
-    return frame
+    frame = _frame(table, note)
+    restored = frame.iloc[:, 0] if note.series else frame
+    if note.unnamed:
+        restored = restored.rename(None)
+    restored.attrs = note.attrs
+    return restored
 
 
 CODECS = (ParquetCodec(),)

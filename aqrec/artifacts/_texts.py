@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+import io
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from aqrec.artifacts._codec import Codec
+from aqrec.artifacts._codec import Codec, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ class BytesCodec(Codec):
             self.refuse(obj)
         # A view with gaps has no bytes of its own to write.
         data = obj.tobytes() if isinstance(obj, memoryview) and not obj.c_contiguous else obj
-        return lambda file: _write(file, data)
+        return writing(data)
 
     def decode(self, file: BinaryIO, _: TrustPolicy, /) -> object:
         return file.read()
@@ -36,7 +37,7 @@ class TextCodec(Codec):
     """Text in UTF-8, line ends untouched; it loads as ``str``."""
 
     name = "text"
-    suffixes = (".txt", ".md", ".log", ".diff", ".csv")
+    suffixes: tuple[str, ...] = (".txt", ".md", ".log", ".diff", ".csv")
     takes = "text (str)"
 
     def accepts(self, obj: object) -> bool:
@@ -46,7 +47,7 @@ class TextCodec(Codec):
         if not isinstance(obj, str):
             self.refuse(obj)
         data = self._utf8(obj)
-        return lambda file: _write(file, data)
+        return writing(data)
 
     def decode(self, file: BinaryIO, _: TrustPolicy, /) -> object:
         return file.read().decode("utf-8")
@@ -77,22 +78,16 @@ class HtmlCodec(TextCodec):
         if not isinstance(page, str):
             self.refuse(obj, f"a {type(obj).__qualname__} that shows itself as {type(page).__qualname__}")
         data = self._utf8(page)
-        return lambda file: _write(file, data)
+        return writing(data)
 
     def _page(self, obj: Any) -> object:
         if callable(getattr(obj, "to_html", None)):
             return obj.to_html()
         if callable(getattr(obj, "write_html", None)):
-            import io
-
             buffer = io.StringIO()
             obj.write_html(buffer)
             return buffer.getvalue()
         return obj._repr_html_()
-
-
-def _write(file: BinaryIO, data: bytes | bytearray | memoryview) -> None:
-    file.write(data)
 
 
 CODECS = (BytesCodec(), TextCodec(), HtmlCodec())

@@ -60,8 +60,10 @@ class TrustPolicy(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.mode not in MODES:
             raise InvalidValueError(f"trust is {self.mode!r}; choose trusted, restricted or never")
-        if isinstance(self.allow, str):
-            raise InvalidValueError(f"allow is the text {self.allow!r}; give a list of names: [{self.allow!r}]")
+        if isinstance(cast("object", self.allow), str):
+            raise InvalidValueError(
+                f"allow is the text {self.allow!r}; give a list of names: [{self.allow!r}]"
+            )
         for pattern in self.allow:
             if not _PATTERN.fullmatch(pattern):
                 raise InvalidValueError(
@@ -69,7 +71,9 @@ class TrustPolicy(msgspec.Struct, frozen=True):
                     "(to allow everything, use trust='trusted')"
                 )
             if pattern.endswith(".*") and pattern.split(".", 1)[0] in _TOO_WIDE:
-                raise InvalidValueError(f"allow has {pattern!r}, which lets a pickle run anything; name single objects")
+                raise InvalidValueError(
+                    f"allow has {pattern!r}, which lets a pickle run anything; name single objects"
+                )
 
 
 def default_trust(trust: TrustMode | None = None, allow: Iterable[str] = ()) -> TrustPolicy:
@@ -91,6 +95,6 @@ def default_trust(trust: TrustMode | None = None, allow: Iterable[str] = ()) -> 
     chosen: str = trust or os.environ.get(ENVIRONMENT_VARIABLE) or "restricted"
     if trust is None and chosen not in MODES:
         raise InvalidValueError(
-            f"the environment variable {ENVIRONMENT_VARIABLE} is {chosen!r}; choose trusted, restricted or never"
+            f"the variable {ENVIRONMENT_VARIABLE} is {chosen!r}; choose trusted, restricted or never"
         )
     return TrustPolicy(cast("TrustMode", chosen), (allow,) if isinstance(allow, str) else tuple(allow))

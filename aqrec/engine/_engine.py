@@ -14,15 +14,15 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from aqrec.engine._buffer import Buffer, Schema
-from aqrec.engine._log import Log, Segment, make_log
+from aqrec.engine._log import Log, make_log
 from aqrec.engine._runtime import Runtime, current_runtime
-from aqrec.engine._seal import Job, Source, write_history
+from aqrec.engine._sealer import Sealer
 from aqrec.engine._statistics import Statistics
 from aqrec.engine._summary import RunState
 from aqrec.errors import (
@@ -58,8 +58,6 @@ logger = logging.getLogger("aqrec")
 
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
-_BULK_RUNS = 2_000
-_BULK_POINTS = 4_000_000
 _HEARTBEAT = 300.0
 on_start: list[Callable[[], None]] = []
 """Called whenever an engine starts: the process's exit has to be watched from then on."""
@@ -113,7 +111,7 @@ class Engine:
         self.pid = os.getpid()
         self._pump_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
-        self._bulk_task: asyncio.Task[None] | None = None
+        self._sealer: Sealer | None = None
         self._runtime: Runtime | None = None
         self._wakeup: asyncio.Event | None = None
         self._hurry: asyncio.Event | None = None
@@ -125,12 +123,9 @@ class Engine:
         self._committing: list[_Flush] = []
         self._seq = 0
         self._events_popped = 0
-        self._points = self._events = self._commits = self._retries = self._sealed = 0
+        self._points = self._events = self._commits = self._retries = 0
         self._last_error = ""
         self._last_commit = self._last_summary = self._last_heartbeat = time.monotonic()
-        self._sealing: asyncio.Lock | None = None
-        self._bulk: dict[str, RunState] = {}
-        self._bulk_points = 0
         self._changed: dict[str, RunState] = {}
         self._running: dict[str, RunState] = {}
         self._dropped_told = 0
@@ -199,7 +194,7 @@ class Engine:
         logs = [log for log in (self._journal, self._catalog) if log is not None]
         return Statistics(
             buffered=len(self.buffer.queue),
-            capacity=self.buffer.capacity,
+            capacity=self.options.buffer.capacity,
             points=self._points,
             events=self._events,
             bytes_written=sum(log.bytes_written for log in logs),
@@ -208,7 +203,7 @@ class Engine:
             retries=self._retries,
             dropped=self.buffer.dropped,
             waits=self.buffer.waits,
-            sealed_points=self._sealed,
+            sealed_points=self._sealer.points if self._sealer is not None else 0,
             last_error=self._last_error,
             storing=not self._last_error,
         )
@@ -240,7 +235,6 @@ class Engine:
 
     def _begin(self) -> None:
         self._wakeup, self._hurry = asyncio.Event(), asyncio.Event()
-        self._sealing = asyncio.Lock()
         # Fixed now: a writer that a failed commit left undone must not take another name.
         writer, flush = self.writer, self.options.flush
         identity = new_id()
@@ -253,6 +247,7 @@ class Engine:
             lambda n: layout.event_log_key(identity if n == 0 else new_id(), writer),
             flush.journal_bytes // 8,
         )
+        self._sealer = Sealer(self, self._journal)
         self._pump_task = asyncio.create_task(self._pump(), name="aqrec-pump")
 
     def _wake(self) -> None:
@@ -292,7 +287,7 @@ class Engine:
             try:
                 await self._cycle()
             except Exception as error:  # the pump must outlive a bad record
-                self._fail("a batch could not be written", error)
+                self.fail("a batch could not be written", error)
                 logger.exception("aqrec could not write a batch")
 
     def _until_due(self) -> float | None:
@@ -417,17 +412,19 @@ class Engine:
 
     def _advance(self, flushes: list[_Flush], journal: Log, catalog: Log, now: float) -> None:
         """Decide who is served, and whether a commit is due."""
+        # A file that is not begun yet, or that failed, takes nothing: only a commit begins one.
+        stuck = any(log.failed or (log.pending_bytes and not log.ready) for log in (journal, catalog))
         for flush in flushes:
             if flush.target > self.buffer.popped and self.buffer.queue:
                 self._flushes.append(flush)
-            elif flush.durable or journal.failed or catalog.failed or not self.store.supports_append:
+            elif flush.durable or stuck or not self.store.supports_append:
                 self._committing.append(flush)
             elif not flush.done.done():
                 flush.done.set_result(None)
         pending = journal.pending_bytes + catalog.pending_bytes
         due = (
             self._committing
-            or (pending and not (journal.ready and catalog.ready))
+            or (pending and stuck)
             or pending >= self.options.flush.segment_bytes
             or (pending and now - self._last_commit >= self._commit_interval())
         )
@@ -446,7 +443,7 @@ class Engine:
                     await catalog.commit(told)
                     break
                 except AqrecError as error:
-                    self._fail("the store could not be written", error)
+                    self.fail("the store could not be written", error)
                     self._retries += 1
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, self.options.retry.longest)
@@ -469,7 +466,8 @@ class Engine:
             if self._flushes:
                 self._hurry.set()
 
-    def _fail(self, what: str, error: Exception) -> None:
+    def fail(self, what: str, error: Exception) -> None:
+        """Remember a failure that is tried again; say so once."""
         text = f"{what}: {error}"
         if not self._last_error:
             logger.warning("aqrec: %s; trying again until it works", text)
@@ -500,136 +498,11 @@ class Engine:
                 "check that the store can be reached and has free space"
             ) from None
 
-    # -- sealing -----------------------------------------------------------------------------------------------------
-
-    async def seal(self, states: Sequence[RunState], *, bulk: bool) -> list[Sealed]:
-        """Write the unsealed points of runs as Parquet, and free journal segments that nobody needs any more.
-
-        Returns the events that say where the points are.
-        """
-        assert self._sealing is not None
-        async with self._sealing:
-            todo = [state for state in states if state.unsealed]
-            if not todo:
-                return []
-            counts = {(state.run_id, key): count for state in todo for key, count in state.unsealed.items()}
-            through = {state.run_id: state.through for state in todo}
-            await self.flush()
-            if bulk:
-                key = layout.bulk_metrics_key(new_id(), self.writer)
-            else:
-                (state,) = todo
-                own = state.made_id and not state.parts
-                key = layout.metrics_key(state.run_id, None if own else self.writer, state.parts)
-            job = Job(
-                writer=self.writer,
-                counts=counts,
-                after={state.run_id: state.sealed_through for state in todo},
-                through=through,
-                sources=await self._sources(through.keys()),
-            )
-            metadata = {"format": FORMAT_VERSION, "writer": self.writer, "through": through}
-            points = await self.store.put_stream(key, lambda file: write_history(file, job, metadata, bulk=bulk))
-            if points != sum(counts.values()):
-                raise CorruptError(
-                    f"sealing found {points} of {sum(counts.values())} points in the journal of writer {self.writer}; "
-                    "the journal is kept"
-                )
-            sealed: list[Sealed] = []
-            for state in todo:
-                event = Sealed(
-                    clock=self.clock.now(),
-                    run_id=state.run_id,
-                    writer=self.writer,
-                    key=key,
-                    through=through[state.run_id],
-                    points=sum(count for (run_id, _), count in counts.items() if run_id == state.run_id),
-                )
-                self._sealed += event.points
-                state.parts += 1
-                state.sealed_through = event.through
-                for name, count in list(state.unsealed.items()):
-                    rest = count - counts.get((state.run_id, name), 0)
-                    if rest:
-                        state.unsealed[name] = rest
-                    else:
-                        del state.unsealed[name]
-                self.post(event)
-                sealed.append(event)
-            return sealed
-
-    async def _sources(self, run_ids: Any) -> list[Source]:
-        assert self._journal is not None
-        sources: list[Source] = []
-        segments = self._journal.segments
-        for number, segment in enumerate(segments):
-            spans = [segment.runs[run_id] for run_id in run_ids if run_id in segment.runs]
-            if not spans:
-                continue
-            path = self.store.local_path(segment.key)
-            start, end = min(span[1] for span in spans), max(span[2] for span in spans)
-            if path is None:
-                data: Any = await self.store.get(segment.key, start=start, end=end)
-                start, end = 0, len(data)
-            else:
-                data = path
-            before = segments[number + 1].first if number + 1 < len(segments) else 2**63
-            sources.append(Source(data, start, end, before))
-        return sources
-
-    async def free_journal(self) -> None:
-        """Delete closed segments all of whose points are sealed; call it when the `Sealed` events are durable."""
-        assert self._journal is not None
-        done = [segment for segment in self._journal.segments if segment.closed and not self._needed(segment)]
-        gone = [segment.key for segment in done if segment.written]
-        if gone:
-            await self.store.delete(gone)
-        for segment in done:
-            self._journal.segments.remove(segment)
-
-    def _needed(self, segment: Segment) -> bool:
-        return self.options.seal == "never" or any(run_id in self.runs and self.runs[run_id].unsealed for run_id in segment.runs)
-
     async def run_ended(self, state: RunState) -> list[Sealed]:
-        """Seal an ended run by ``Options.seal``; its last event must be durable."""
-        state.ended = True
+        """Seal an ended run by ``Options.seal``; its last event must be durable. Returns where its points went."""
         self._running.pop(state.run_id, None)
-        if self.options.seal == "run":
-            sealed = await self.seal([state], bulk=False)
-            if sealed:
-                await self.flush()
-                await self.free_journal()
-            self._forget(state)
-            return sealed
-        if not state.unsealed:
-            self._forget(state)
-        elif self.options.seal == "bulk":
-            self._bulk[state.run_id] = state
-            self._bulk_points += sum(state.unsealed.values())
-            full = len(self._bulk) >= _BULK_RUNS or self._bulk_points >= _BULK_POINTS
-            if full and self._bulk_task is None:
-                self._bulk_task = asyncio.create_task(self._seal_bulk(), name="aqrec-bulk-seal")
-        return []
-
-    def _forget(self, state: RunState) -> None:
-        """Give up an ended, sealed run's state; if somebody logs to it again it comes back by itself."""
-        if state.ended and not state.unsealed and not state.changed:
-            state.announced = False
-            self.runs.pop(state.run_id, None)
-
-    async def _seal_bulk(self) -> None:
-        states, self._bulk, self._bulk_points = list(self._bulk.values()), {}, 0
-        try:
-            if await self.seal(states, bulk=True):
-                await self.flush()
-                await self.free_journal()
-            for state in states:
-                self._forget(state)
-        except AqrecError as error:
-            self._bulk.update({state.run_id: state for state in states})
-            self._fail("histories could not be sealed", error)
-        finally:
-            self._bulk_task = None
+        assert self._sealer is not None
+        return await self._sealer.run_ended(state)
 
     async def close(self, timeout: float | None = None) -> None:
         """Make everything durable, seal what waits, finish the files, close the store.
@@ -652,9 +525,11 @@ class Engine:
         finally:
             self.closed = True
             self.buffer.close()
-            for task in (self._pump_task, self._commit_task, self._bulk_task):
+            for task in (self._pump_task, self._commit_task):
                 if task is not None:
                     task.cancel()
+            if self._sealer is not None:
+                self._sealer.cancel()
             self._pump_task = None
             await self.store.aclose()
 
@@ -663,16 +538,13 @@ class Engine:
         if journal is None or catalog is None:
             return
         await self.flush(timeout=float("inf"))
-        if self._bulk_task is not None:
-            await self._bulk_task
-        if self._bulk:
-            await self._seal_bulk()
-            await self.flush(timeout=float("inf"))
+        assert self._sealer is not None
+        await self._sealer.finish()
         while self._commit_task is not None:
             await asyncio.shield(self._commit_task)
-        await journal.close(keep=self._needed)
+        await journal.close(keep=self._sealer.needed)
         await catalog.close(keep=lambda _: True)
-        await self.free_journal()
+        await self._sealer.free_journal()
 
     def release(self) -> None:
         """Leave the runtime; call it off the engine thread, after `close`."""

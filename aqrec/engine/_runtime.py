@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from aqrec.engine._executor import ExitSafeExecutor
 from aqrec.errors import ClosedError
 
-__all__ = ["THREAD_NAME", "Runtime", "bridge", "current_runtime", "reset_runtime"]
+__all__ = ["THREAD_NAME", "Runtime", "bridge", "current_runtime", "follow", "reset_runtime"]
 
 T = TypeVar("T")
 
@@ -105,22 +105,26 @@ class Runtime:
         if self.on_engine_thread:
             return await work
         future = self.submit(work)
-        return await bridge(_follow(future) if shield else future)
+        return await bridge(follow(future) if shield else future)
 
-    def call(self, work: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
-        """Run a coroutine on the engine thread and block for it."""
+    def call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
+        """Run a coroutine on the engine thread and block for it.
+
+        Ctrl-C cancels it there, or with `shield` only ends the wait.
+        """
         if self.on_engine_thread:
             work.close()
             raise RuntimeError("a blocking call on aqrec's own engine thread would wait for itself for ever")
         future = self.submit(work)
         try:
-            return future.result(timeout)
+            return follow(future).result()
         except BaseException:  # KeyboardInterrupt too: nobody waits for it any more
-            future.cancel()
+            if not shield:
+                future.cancel()
             raise
 
 
-def _follow(future: Future[T]) -> Future[T]:
+def follow(future: Future[T]) -> Future[T]:
     """Return a future with the same outcome, whose cancelling leaves the other alone."""
     follower: Future[T] = Future()
 

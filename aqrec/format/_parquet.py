@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import msgspec
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HistoryWriter", "read_history"]
+__all__ = ["HistoryPart", "HistoryWriter", "read_history"]
 
 _ROWS_PER_GROUP = 1_000_000
 _SMALL_GROUP = 131_072
@@ -134,41 +136,59 @@ class HistoryWriter:
         self._sink.flush()
 
 
-def read_history(
-    file: BinaryIO, *, key: str | None = None, run_id: str | None = None
-) -> tuple[dict[str, Any], Any]:
-    """Return (metadata, Arrow table) of a sealed history, of one key and one run if asked.
+class HistoryPart(msgspec.Struct):
+    """Points of one key in the order of logging: `steps` int64 or None, `absent` where a step is missing (or None), `stamps` ms."""
 
-    Only the row groups that can hold the key are read.
-    """
-    import pyarrow as pa  # noqa: PLC0415
+    steps: Any
+    absent: Any
+    stamps: Any
+    values: Any
+
+
+def read_history(file: BinaryIO, *, key: str, run_id: str) -> list[HistoryPart]:
+    """Return the points of one key and run; only row groups and columns that are needed are read."""
     import pyarrow.compute as pc  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     parquet = pq.ParquetFile(file)
-    metadata = json.loads((parquet.metadata.metadata or {}).get(b"aqrec", b"{}"))
     names = parquet.schema_arrow.names
-    wanted = {"key": key, "run_id": run_id if "run_id" in names else None}
-    asked = {column: value for column, value in wanted.items() if value is not None}
-    tables: list[Any] = []
+    wanted = {"key": key} | ({"run_id": run_id} if "run_id" in names else {})
+    parts: list[HistoryPart] = []
     for group in range(parquet.num_row_groups):
         row_group = parquet.metadata.row_group(group)
-        pure = True
+        mixed: list[str] = []
         possible = True
-        for column, value in asked.items():
+        for column, value in wanted.items():
             statistics = row_group.column(names.index(column)).statistics
             if statistics is None or not statistics.has_min_max:
-                pure = False
+                mixed.append(column)
                 continue
-            possible = possible and statistics.min <= value <= statistics.max
-            pure = pure and statistics.min == statistics.max == value
+            # Writers may cut long texts in statistics, so a bound can be a prefix.
+            possible = possible and statistics.min <= value and (value <= statistics.max or value.startswith(statistics.max))
+            if not statistics.min == statistics.max == value:
+                mixed.append(column)
         if not possible:
             continue
-        table = parquet.read_row_group(group)
-        if not pure:
-            for column, value in asked.items():
-                table = table.filter(pc.equal(table[column].cast(pa.string()), value))
-        tables.append(table)
-    schema = parquet.schema_arrow
-    table = pa.concat_tables(tables) if tables else schema.empty_table()
-    return metadata, table
+        table = parquet.read_row_group(group, columns=[*mixed, "step", "timestamp", "value"])
+        for column in mixed:
+            table = table.filter(pc.equal(table[column].cast("string"), wanted[column]))
+        if len(table):
+            parts.append(_part(table))
+        del table
+    return parts
+
+
+def _part(table: Any) -> HistoryPart:
+    import numpy as np  # noqa: PLC0415
+
+    step = table["step"]
+    absent = None
+    if step.null_count:
+        absent = np.asarray(step.is_null().to_numpy())
+        step = step.fill_null(0)
+    return HistoryPart(
+        steps=np.asarray(step.to_numpy()),
+        absent=absent,
+        stamps=np.asarray(table["timestamp"].cast("int64").to_numpy()),
+        values=np.asarray(table["value"].to_numpy()),
+    )

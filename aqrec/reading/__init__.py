@@ -2,6 +2,7 @@
 
 from aqrec.reading._catalog import Catalog, ExperimentDocument
 from aqrec.reading._history import read_metric_history
-Selection=to_frame=None
+from aqrec.reading._search import to_frame
+from aqrec.reading._selection import Selection
 
 __all__ = ["Catalog", "ExperimentDocument", "Selection", "read_metric_history", "to_frame"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -13,7 +13,7 @@ from aqrec.errors import CorruptError, ObjectNotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
 from aqrec.format._frames import HEADER, POINTS, Damage, scan
-from aqrec.format._parquet import read_history
+from aqrec.format._parquet import HistoryPart, read_history
 from aqrec.format._points import columns, decode_points
 from aqrec.format._records import LogHeader
 from aqrec.stores import Store
@@ -23,74 +23,69 @@ if TYPE_CHECKING:
 
 __all__ = ["read_metric_history"]
 
-
-class _Part(msgspec.Struct):
-    """Points of one key, in the order of logging."""
-
-    steps: Any
-    stamps: Any
-    values: Any
+_ATTEMPTS = 3
 
 
-async def read_metric_history(store: Store, doc: RunDocument, key: str) -> pd.DataFrame:
-    """Return the history of one metric: ``step`` (Int64), ``timestamp`` (datetime64[ms, UTC]), ``value`` (float64)."""
-    for attempt in range(3):
+async def read_metric_history(
+    store: Store, document: Callable[[], Awaitable[RunDocument]], key: str
+) -> pd.DataFrame:
+    """Return the history of one metric: ``step`` (Int64), ``timestamp`` (datetime64[ms, UTC]), ``value`` (float64).
+
+    `document` reads the run's document. It is asked again when a journal that it speaks of is gone: sealed meanwhile.
+    """
+    parts: list[HistoryPart] = []
+    for attempt in range(_ATTEMPTS):
         try:
-            parts = await _read_parts(store, doc, key)
+            parts, complete = await _read_parts(store, await document(), key)
         except ObjectNotFoundError:
-            if attempt == 2:
+            if attempt == _ATTEMPTS - 1:
                 raise
-            continue  # sealed or re-sealed between the listing and the read
-        break
+            continue
+        if complete:
+            break
     return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
 
 
-async def _read_parts(store: Store, doc: RunDocument, key: str) -> list[_Part]:
-    parts: list[_Part] = []
+async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], bool]:
+    parts: list[HistoryPart] = []
     sealed_through: dict[str, int] = {}
-    for part in sorted(doc.sealed, key=lambda sealed: (sealed.writer, sealed.through)):
-        mine = doc.metrics.get(part.writer, {})
-        sealed_through[part.writer] = max(part.through, sealed_through.get(part.writer, -1))
-        if key in mine:
-            _, table = await store.get_stream(
-                part.key, lambda file: read_history(file, key=key, run_id=doc.run_id)
+    for sealed in sorted(doc.sealed, key=lambda part: (part.writer, part.through)):
+        sealed_through[sealed.writer] = max(sealed.through, sealed_through.get(sealed.writer, -1))
+        if key in doc.metrics.get(sealed.writer, {}):
+            parts.extend(
+                await store.get_stream(sealed.key, lambda file: read_history(file, key=key, run_id=doc.run_id))
             )
-            parts.append(_from_table(table))
+    complete = True
     for writer in sorted(doc.through):
         after = sealed_through.get(writer, -1)
-        ended = doc.end_time is not None
-        if ended and doc.through[writer] <= after:
+        if doc.end_time is not None and doc.through[writer] <= after:
             continue
-        parts.extend(await _read_journal(store, writer, doc.run_id, key, after))
-    return parts
+        found, through = await _read_journal(store, writer, doc.run_id, key, after)
+        parts.extend(found)
+        complete = complete and max(through, after) >= doc.through[writer]
+    return parts, complete
 
 
-def _from_table(table: Any) -> _Part:
-    import numpy as np  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
-
-    step = table["step"].combine_chunks()
-    if isinstance(step, pa.ChunkedArray):
-        step = pa.concat_arrays(step.chunks) if step.num_chunks else pa.array([], pa.int64())
-    return _Part(step, table["timestamp"].cast(pa.int64()).to_numpy(), np.asarray(table["value"].to_numpy()))
-
-
-async def _read_journal(store: Store, writer: str, run_id: str, key: str, after: int) -> list[_Part]:
+async def _read_journal(
+    store: Store, writer: str, run_id: str, key: str, after: int
+) -> tuple[list[HistoryPart], int]:
+    """Return the points of a key, and the number of the last frame of the run."""
     keys = sorted([info.key async for info in store.list(layout.journal_folder(writer)) if info.key.endswith(".seg")])
-    firsts: list[int] = []
-    for segment in keys:
-        firsts.append(await _first(store, segment))
-    found: list[_Part] = []
+    firsts = [await _first(store, segment) for segment in keys]
+    found: list[HistoryPart] = []
+    through = -1
     for number, segment in enumerate(keys):
         # Frames that a failed sync left in doubt were written again to the next segment.
         before = min(firsts[number + 1 :], default=2**63)
         size = (await store.head(segment)).size
 
-        def read(file: BinaryIO, size: int = size, before: int = before) -> list[_Part]:
-            return list(_scan(file, size, run_id, key, after, before))
+        def read(file: BinaryIO, size: int = size, before: int = before) -> tuple[list[HistoryPart], int]:
+            return _scan(file, size, run_id, key, after, before)
 
-        found.extend(await store.get_stream(segment, read))
-    return found
+        more, last = await store.get_stream(segment, read)
+        found.extend(more)
+        through = max(through, last)
+    return found, through
 
 
 async def _first(store: Store, segment: str) -> int:
@@ -102,9 +97,13 @@ async def _first(store: Store, segment: str) -> int:
     return 2**63  # an unreadable header supersedes nothing
 
 
-def _scan(file: BinaryIO, size: int, run_id: str, key: str, after: int, before: int) -> Iterable[_Part]:
+def _scan(
+    file: BinaryIO, size: int, run_id: str, key: str, after: int, before: int
+) -> tuple[list[HistoryPart], int]:
     import numpy as np  # noqa: PLC0415
 
+    found: list[HistoryPart] = []
+    through = -1
     for frame in scan(file, size):
         if isinstance(frame, Damage) or frame.kind != POINTS:
             continue
@@ -112,45 +111,44 @@ def _scan(file: BinaryIO, size: int, run_id: str, key: str, after: int, before: 
             points = decode_points(frame.payload)
         except CorruptError:
             continue
-        if points.run_id != run_id or not after < points.seq < before or key not in points.keys:
+        if points.run_id != run_id or not after < points.seq < before:
             continue
-        data = columns(points)
-        column = points.keys.index(key)
-        steps = None if data.steps is None else np.ascontiguousarray(data.steps)
-        yield _Part(steps, np.ascontiguousarray(data.timestamps), np.ascontiguousarray(data.values[:, column]))
+        through = max(through, points.seq)
+        if key in points.keys:
+            data = columns(points)
+            steps = None if data.steps is None else np.ascontiguousarray(data.steps)
+            values = np.ascontiguousarray(data.values[:, points.keys.index(key)])
+            found.append(HistoryPart(steps, None, np.ascontiguousarray(data.timestamps), values))
+    return found, through
 
 
-def _frame(parts: list[_Part]) -> pd.DataFrame:
+def _frame(parts: list[HistoryPart]) -> pd.DataFrame:
     import numpy as np  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
-    import pyarrow as pa  # noqa: PLC0415
 
-    steps: list[Any] = []
-    masks: list[Any] = []
-    for part in parts:
+    count = sum(len(part.values) for part in parts)
+    step, absent = np.zeros(count, np.int64), np.zeros(count, bool)
+    stamp, value = np.empty(count, np.int64), np.empty(count, np.float64)
+    at = 0
+    parts.reverse()
+    while parts:  # each is freed when it has been copied: the peak is the result and little more
+        part = parts.pop()
+        here = slice(at, at + len(part.values))
+        stamp[here], value[here] = part.stamps, part.values
         if part.steps is None:
-            steps.append(np.zeros(len(part.stamps), np.int64))
-            masks.append(np.ones(len(part.stamps), bool))
-        elif isinstance(part.steps, pa.Array):
-            null = np.asarray(part.steps.is_null().to_numpy(zero_copy_only=False))
-            steps.append(np.asarray(part.steps.fill_null(0).to_numpy(zero_copy_only=False)))
-            masks.append(null)
+            absent[here] = True
         else:
-            steps.append(part.steps)
-            masks.append(np.zeros(len(part.steps), bool))
-    step = np.concatenate(steps) if steps else np.zeros(0, np.int64)
-    mask = np.concatenate(masks) if masks else np.zeros(0, bool)
-    stamp = np.concatenate([part.stamps for part in parts]) if parts else np.zeros(0, np.int64)
-    value = np.concatenate([part.values for part in parts]) if parts else np.zeros(0, np.float64)
-    del steps, masks
-    parts.clear()
-    rank = np.where(mask, np.iinfo(np.int64).min, step) if mask.any() else step
-    if len(rank) > 1 and not _ordered(rank, stamp):
+            step[here] = part.steps
+            if part.absent is not None:
+                absent[here] = part.absent
+        at = here.stop
+    rank = np.where(absent, np.iinfo(np.int64).min, step) if absent.any() else step
+    if count > 1 and not _ordered(rank, stamp):
         order = np.lexsort((stamp, rank))
-        step, mask, stamp, value = step[order], mask[order], stamp[order], value[order]
+        step, absent, stamp, value = step[order], absent[order], stamp[order], value[order]
     return pd.DataFrame(
         {
-            "step": pd.arrays.IntegerArray(step, mask),
+            "step": pd.arrays.IntegerArray(step, absent),
             "timestamp": pd.DatetimeIndex(stamp.view("datetime64[ms]")).tz_localize("UTC"),
             "value": value,
         },

@@ -20,6 +20,7 @@ from aqrec.artifacts import (
     codec_for_load,
     codec_for_save,
     copy_file,
+    default_trust,
     read_object,
     write_object,
 )
@@ -59,7 +60,7 @@ async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, com
         modified=now_ms(),
     )
     run.session.written.add((key, digest.checksum))
-    run.post(ArtifactSaved(clock=run.session.engine.clock.now(), run_id=run.run_id, ref=ref))
+    run.post(ArtifactSaved(clock=run.engine.clock.now(), run_id=run.run_id, ref=ref))
 
 
 async def save_objects(
@@ -74,7 +75,7 @@ async def save_objects(
         return
     plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
     await asyncio.gather(*(_save_object(run, *item) for item in plan))
-    await run.session.engine.flush()
+    await run.engine.flush()
 
 
 async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
@@ -84,23 +85,30 @@ async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
     def write(file: BinaryIO) -> Digest:
         return write_object(file, obj, codec=codec, pickler=options.pickler, compression=options.compression)
 
-    digest = await run.session.engine.store.put_stream(key, write)
+    digest = await run.engine.store.put_stream(key, write)
     await _record(run, path, key, digest, codec, options.compression)
 
 
 async def save_provenance(run: Run, texts: Mapping[str, bytes]) -> None:
     """Save small texts; runs that are sealed in bulk share them."""
-    store = run.session.engine.store
+    store = run.engine.store
     for path, data in texts.items():
-        digest = hashlib.sha256(data).hexdigest()[:32]
         shared = run.session.options.seal == "bulk"
-        key = layout.shared_key(digest, path) if shared else layout.artifact_key(run.run_id, path)
-        known = run.session.shared.get(key) if shared else None
-        if known is None:
-            known = await store.put_stream(key, lambda file, data=data: write_object(file, data, codec="bytes"))  # type: ignore[misc]
+        key = (
+            layout.shared_key(hashlib.sha256(data).hexdigest()[:32], path)
+            if shared
+            else layout.artifact_key(run.run_id, path)
+        )
+        digest = run.session.shared.get(key)
+        if digest is None:
+
+            def write(file: BinaryIO, data: bytes = data) -> Digest:
+                return write_object(file, data, codec="bytes")
+
+            digest = await store.put_stream(key, write)
             if shared:
-                run.session.shared[key] = known
-        await _record(run, path, key, known, codec_for_load(path), None)
+                run.session.shared[key] = digest
+        await _record(run, path, key, digest, codec_for_load(path), None)
 
 
 def _files_of(
@@ -128,21 +136,21 @@ async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_pa
 
 async def _log_files(run: Run, files: list[tuple[Path, str]]) -> None:
     slots = asyncio.Semaphore(_FILES_AT_ONCE)
-    store = run.session.engine.store
+    store = run.engine.store
 
     async def one(source: Path, path: str) -> None:
         key = layout.artifact_key(run.run_id, path)
 
         def write(file: BinaryIO) -> Digest:
             with source.open("rb", buffering=0) as opened:
-                return copy_file(opened, file)  # type: ignore[arg-type]
+                return copy_file(opened, file)
 
         async with slots:
             digest = await store.put_stream(key, write)
         await _record(run, path, key, digest, codec_for_load(path), None)
 
     await asyncio.gather(*(one(*item) for item in files))
-    await run.session.engine.flush()
+    await run.engine.flush()
 
 
 async def _refs(run: Run) -> dict[str, ArtifactRef]:
@@ -186,7 +194,7 @@ async def load_object(run: Run, name: str, trust: TrustPolicy | None, unpickler:
 
 async def _load(run: Run, ref: ArtifactRef, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
     options = run.session.options
-    policy = trust or TrustPolicy.resolve(options.trust, allow=options.allow)
+    policy = trust or default_trust(options.trust, options.allow)
     if trust is None and (ref.key, ref.checksum) in run.session.written:
         policy = TrustPolicy(mode="trusted")
 
@@ -202,7 +210,7 @@ async def _load(run: Run, ref: ArtifactRef, trust: TrustPolicy | None, unpickler
             name=ref.path,
         )
 
-    return await run.session.engine.store.get_stream(ref.key, read)
+    return await run.engine.store.get_stream(ref.key, read)
 
 
 async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str] | None) -> str:
@@ -225,7 +233,7 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
             partial = place.with_name(f"{place.name}.part-{os.getpid()}")
             try:
                 with partial.open("wb", buffering=0) as out:
-                    found = copy_file(file, out)  # type: ignore[arg-type]
+                    found = copy_file(file, out)
                 if found.checksum != ref.checksum:
                     raise CorruptError(
                         f"artifact {name!r} of run {run.run_id} is damaged: {found.checksum} instead of {ref.checksum}"
@@ -235,7 +243,7 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
                 partial.unlink(missing_ok=True)
 
         async with slots:
-            await run.session.engine.store.get_stream(ref.key, read)
+            await run.engine.store.get_stream(ref.key, read)
 
     await asyncio.gather(*(one(name, ref) for name, ref in sorted(wanted.items())))
     return str(target / clean) if clean else str(target)
@@ -243,7 +251,7 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
 
 def local_dir(run: Run) -> str:
     """Return the folder of the run's artifacts on this machine."""
-    path = run.session.engine.store.local_path(layout.artifacts_folder(run.run_id))
+    path = run.engine.store.local_path(layout.artifacts_folder(run.run_id))
     if path is None:
         raise InvalidInputError(
             f"{run.session.url} is not on this machine's file system; use download_artifact() to get a copy"

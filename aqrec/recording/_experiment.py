@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from aqrec.errors import InvalidInputError
 from aqrec.format._records import STATUS_FI
@@ -13,6 +14,8 @@ from aqrec.recording._workspace import ExperimentRef
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 __all__ = ["Experiment", "active_run_of", "parent_id"]
 
@@ -176,5 +179,5 @@ class Experiment:
         """Show a deleted recorder again."""
         return Recorder(await self._call(self._ref.workspace.restore_run(recorder_id)))
 
-    async def _call(self, work: Any) -> Any:
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._ref.workspace.session.runtime.run(work)

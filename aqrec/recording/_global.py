@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aqrec.artifacts import TrustPolicy
+    from aqrec.artifacts._trust import TrustMode
 
 __all__ = ["GlobalRecorder", "Started", "manager_of"]
 
@@ -304,7 +305,7 @@ class GlobalRecorder:
         await self._recorder().save_objects(local_path, artifact_path, **objects)
 
     async def load_object(
-        self, name: str, *, trust: TrustPolicy | str | None = None, unpickler: type[Any] | None = None
+        self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None
     ) -> Any:
         """Load an artifact of the active recorder; see `Recorder.load_object`."""
         return await self._recorder().load_object(name, trust=trust, unpickler=unpickler)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
@@ -17,6 +18,8 @@ from aqrec.stores import redact_url
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 __all__ = ["ExperimentManager", "OpenRecorder", "open_recorder"]
 
@@ -270,7 +273,7 @@ class ExperimentManager:
         """Show a deleted recorder again."""
         return Recorder(await self._call(self._workspace.restore_run(recorder_id)))
 
-    async def _call(self, work: Any) -> Any:
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._workspace.session.runtime.run(work)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Coroutine, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from aqrec.engine import DONE, Statistics
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aqrec.artifacts import TrustPolicy
+    from aqrec.artifacts._trust import TrustMode
+
+T = TypeVar("T")
 
 __all__ = ["Point", "Recorder", "log_points", "recorder_info", "utc"]
 
@@ -269,7 +272,7 @@ class Recorder:
         await self._call(artifacts.save_objects(self._run, objects, artifact_path, local_path))
 
     async def load_object(
-        self, name: str, *, trust: TrustPolicy | str | None = None, unpickler: type[Any] | None = None
+        self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None
     ) -> Any:
         """Load an artifact as an object, a fresh one each time; its checksum is verified.
 
@@ -366,19 +369,19 @@ class Recorder:
 
     async def statistics(self) -> Statistics:
         """Return the counters of this process's writer in the store."""
-        return self._run.session.engine.statistics()
+        return self._run.engine.statistics()
 
-    async def _call(self, work: Any) -> Any:
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._run.session.runtime.run(work)
 
     async def _prepared(self) -> None:
         await self._call(self._run.session.prepare())
 
 
-def as_policy(run: Run, trust: TrustPolicy | str | None) -> TrustPolicy | None:
+def as_policy(run: Run, trust: TrustPolicy | TrustMode | None) -> TrustPolicy | None:
     """Return the policy that a caller named."""
     if trust is None or not isinstance(trust, str):
         return trust
-    from aqrec.artifacts import TrustPolicy  # noqa: PLC0415
+    from aqrec.artifacts import default_trust  # noqa: PLC0415 - keeps the import of aqrec light
 
-    return TrustPolicy.resolve(trust, allow=run.session.options.allow)
+    return default_trust(trust, run.session.options.allow)

@@ -66,12 +66,13 @@ class Run:
 
     def __init__(self, session: Session, doc: RunDocument, *, made_id: bool = False) -> None:
         self.session = session
+        self.engine = session.engine
         self.run_id = doc.run_id
         self.doc = doc
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._made_id = made_id
-        self._state: RunState = session.engine.run_state(doc.run_id, made_id=made_id)
+        self._state: RunState = self.engine.run_state(doc.run_id, made_id=made_id)
         self.points = self._state.points
         self._provenance: asyncio.Task[None] | None = None
         self.log = self.points.log
@@ -91,14 +92,14 @@ class Run:
 
     def post(self, event: RunEvent) -> None:
         """Apply an event here and queue it for the store."""
-        if self.session.engine.closed:
+        if self.engine.closed:
             raise ClosedError(f"run {self.run_id!r} cannot be written: its store was closed; open it again")
         with self._lock:
             apply(self.doc, event)
-        self.session.engine.post(event)
+        self.engine.post(event)
 
     def _clock(self) -> int:
-        return self.session.engine.clock.now()
+        return self.engine.clock.now()
 
     def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
         """Log metrics with a timestamp of the caller's, ms since epoch."""
@@ -170,7 +171,7 @@ class Run:
 
     def begin(self) -> None:
         """Set the run RUNNING and make this process responsible for its end."""
-        engine = self.session.engine
+        engine = self.engine
         self._pid = os.getpid()
         engine.run_started(self.state)
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
@@ -186,12 +187,17 @@ class Run:
         params = {"cmd-sys.argv": provenance.argv_text(), **provenance.selected_environment(options.environment)}
         self.log_params(params, quiet=True)
 
-        def collect(cwd: str = os.getcwd()) -> None:  # noqa: PTH109 - text, not a path object
+        try:
+            cwd = os.getcwd()  # noqa: PTH109 - the job may change its folder before the collection begins
+        except FileNotFoundError:
+            cwd = None  # deleted under the job's feet
+
+        def collect() -> None:
             self._provenance = asyncio.get_running_loop().create_task(self._collect_provenance(cwd))
 
-        self.session.engine.start().soon(collect)
+        self.engine.start().soon(collect)
 
-    async def _collect_provenance(self, cwd: str) -> None:
+    async def _collect_provenance(self, cwd: str | None) -> None:
         from aqrec import provenance  # noqa: PLC0415
         from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
 
@@ -212,7 +218,7 @@ class Run:
 
     async def flush(self) -> None:
         """Wait until everything logged so far is durable."""
-        engine = self.session.engine
+        engine = self.engine
         if engine.closed:
             raise ClosedError(f"run {self.run_id!r} cannot be flushed: its store was closed")
         await engine.flush()
@@ -220,7 +226,7 @@ class Run:
 
     def _raise_if_strict(self) -> None:
         if self.session.options.strict:
-            failures = self.session.engine.take_failures()
+            failures = self.engine.take_failures()
             if failures:
                 raise StorageError(f"recording is strict and this went wrong: {'; '.join(failures)}")
 
@@ -228,7 +234,7 @@ class Run:
         """End the run: everything recorded becomes durable, then its history is sealed."""
         if status not in STATUSES:
             raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
-        engine = self.session.engine
+        engine = self.engine
         if self._provenance is not None:
             done, _ = await asyncio.wait([self._provenance], timeout=_PROVENANCE_TIMEOUT)
             if not done:
@@ -281,5 +287,5 @@ class Run:
 
     async def metric_history(self, key: str) -> pd.DataFrame:
         """Return the history of one metric."""
-        return await read_metric_history(self.session.engine.store, await self.document(), key)
+        return await read_metric_history(self.engine.store, self.document, key)
 

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from aqrec.artifacts import Digest
-from aqrec.engine import Engine, Runtime, acquire_engine, current_runtime, read_marker, release_engine
-from aqrec.errors import ClosedError
+from aqrec.engine import (
+    Engine,
+    Runtime,
+    acquire_engine,
+    bridge,
+    current_runtime,
+    follow,
+    read_marker,
+    release_engine,
+)
+from aqrec.errors import AqrecError, ClosedError
+from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
 from aqrec.stores import canonical_url
@@ -19,6 +30,8 @@ if TYPE_CHECKING:
     from aqrec.recording._run import Run
 
 __all__ = ["Session"]
+
+logger = logging.getLogger("aqrec")
 
 
 class Session:
@@ -41,6 +54,9 @@ class Session:
         self._runtime: Runtime | None = None
         self._catalog: Catalog | None = None
         self._runs: WeakValueDictionary[str, Run] = WeakValueDictionary()
+        self.begun: dict[str, Run] = {}
+        """Runs that were begun here and are not ended"""
+        self._released: Engine | None = None
         self._pid = os.getpid()
 
     @property
@@ -112,18 +128,25 @@ class Session:
         """Make every handle of a run in this process the same one."""
         self._runs[run.run_id] = run
 
-    async def close(self) -> None:
-        """Close the engine if nobody else uses it."""
+    async def close(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
+        """End the runs that were begun here and not ended, then close the engine if nobody else uses it."""
         self.closed = True
+        await self._end_runs(status, reason)
         engine, self._engine = self._engine, None
         if engine is not None and release_engine(engine):
-            await engine.close()
             self._released = engine
+            await engine.close()
 
-    _released: Engine | None = None
+    async def _end_runs(self, status: str, reason: str) -> None:
+        try:
+            async with asyncio.timeout(self.options.close_timeout):
+                await asyncio.gather(*(run.end(status, reason) for run in list(self.begun.values())))
+        except TimeoutError:
+            logger.error("aqrec: %s stay RUNNING: %s did not answer", ", ".join(self.begun), self.url)
+        except AqrecError as error:
+            logger.error("aqrec: a run could not be ended: %s", error)
 
-    def release(self) -> None:
-        """Leave the engine thread; call it off that thread, after `close`."""
+    def _release(self) -> None:
         engine, self._released = self._released, None
         if engine is not None:
             engine.release()
@@ -132,21 +155,34 @@ class Session:
         if runtime is not None:
             runtime.release()
 
-    def shut(self) -> None:
-        """Close and release, blocking."""
-        if self._runtime is not None and not self.closed:
-            self._runtime.call(self.close())
-            self.release()
-        self.closed = True
-
-    async def ashut(self) -> None:
-        """Close and release from any event loop; not stopped half-way by a cancellation."""
+    def shut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
+        """Close and leave the engine thread, blocking; goes on without the caller who is interrupted."""
         runtime = self._runtime
-        if runtime is not None and not self.closed:
-            await runtime.run(self.close(), shield=True)
-            # Joining threads that are ending takes microseconds, but not on the caller's loop.
-            await asyncio.get_running_loop().run_in_executor(None, self.release) if _on_asyncio() else self.release()
-        self.closed = True
+        if runtime is None or self.closed:
+            self.closed = True
+            return
+        future = runtime.submit(self.close(status, reason))
+        try:
+            follow(future).result()
+        except BaseException:
+            future.add_done_callback(lambda _: self._release())
+            raise
+        self._release()
+
+    async def ashut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
+        """Close and leave the engine thread, from any event loop; goes on without the caller who is cancelled."""
+        runtime = self._runtime
+        if runtime is None or self.closed:
+            self.closed = True
+            return
+        future = runtime.submit(self.close(status, reason))
+        try:
+            await bridge(follow(future))
+        except BaseException:
+            future.add_done_callback(lambda _: self._release())
+            raise
+        # Joining threads that are ending takes microseconds, but not on the caller's loop.
+        await asyncio.get_running_loop().run_in_executor(None, self._release) if _on_asyncio() else self._release()
 
 
 def _on_asyncio() -> bool:

@@ -1,4 +1,4 @@
-"""The definitions of the analysis functions, one day and one row at a time: slow, plain, written on their own.
+"""The definitions of the analysis functions, a day and a row at a time: slow, plain, written on their own.
 
 Only the join of the two Series is pandas' own; everything else is counted out here.
 """
@@ -55,8 +55,9 @@ def series_mean(values: list[float], dtype: np.dtype) -> float | None:
     present = sum(not math.isnan(v) for v in values)
     if not present:
         return None
-    total = np.array([0.0 if math.isnan(v) else v for v in values], dtype).sum()
-    return float(total / dtype.type(present))
+    with np.errstate(invalid="ignore"):
+        total = np.array([0.0 if math.isnan(v) else v for v in values], dtype).sum()
+        return float(total / dtype.type(present))
 
 
 def grouped_mean(values: list[float], dtype: np.dtype) -> float:

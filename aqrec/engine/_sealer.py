@@ -1,0 +1,194 @@
+"""When which runs are sealed, and when their journal may go.
+
+An ended run is sealed by itself (``seal="run"``), together with others (``"bulk"``), or not at all. A segment is deleted when it is
+closed, all its points are sealed, and the events that say so are durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from aqrec.engine._log import Log, Segment
+from aqrec.engine._seal import Job, Source, write_history
+from aqrec.engine._summary import RunState
+from aqrec.errors import AqrecError, CorruptError
+from aqrec.format import _layout as layout
+from aqrec.format._ids import HybridClock, new_id
+from aqrec.format._records import FORMAT_VERSION, Event, Sealed
+from aqrec.options import Options
+from aqrec.stores import Store
+
+__all__ = ["Sealer"]
+
+BULK_RUNS = 2_000
+BULK_POINTS = 4_000_000
+
+
+class _Host(Protocol):
+    """What the sealer needs of its engine."""
+
+    store: Store
+    options: Options
+    writer: str
+    clock: HybridClock
+    runs: dict[str, RunState]
+    post: Callable[[Event], None]
+    fail: Callable[[str, Exception], None]
+
+    async def flush(self, timeout: float | None = None) -> None: ...
+
+
+class Sealer:
+    """Seals the runs of one writer; all methods run on the engine thread."""
+
+    def __init__(self, host: Any, journal: Log) -> None:
+        self._host: _Host = host
+        self._journal = journal
+        self._lock = asyncio.Lock()
+        self._waiting: dict[str, RunState] = {}
+        self._waiting_points = 0
+        self._task: asyncio.Task[None] | None = None
+        self.points = 0
+
+    async def run_ended(self, state: RunState) -> list[Sealed]:
+        """Seal an ended run, now or with others; return the events that say where its points are."""
+        state.ended = True
+        mode = self._host.options.seal
+        if mode == "run":
+            sealed = await self._seal([state], bulk=False)
+            if sealed:
+                await self._host.flush()
+                await self.free_journal()
+            self._forget(state)
+            return sealed
+        if not state.unsealed:
+            self._forget(state)
+        elif mode == "bulk":
+            self._waiting[state.run_id] = state
+            self._waiting_points += sum(state.unsealed.values())
+            full = len(self._waiting) >= BULK_RUNS or self._waiting_points >= BULK_POINTS
+            if full and self._task is None:
+                self._task = asyncio.create_task(self._seal_waiting(), name="aqrec-bulk-seal")
+        return []
+
+    async def finish(self) -> None:
+        """Seal what waits."""
+        if self._task is not None:
+            await self._task
+        if self._waiting:
+            await self._seal_waiting()
+
+    def cancel(self) -> None:
+        """Give up what is being sealed; it stays in the journal."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _seal_waiting(self) -> None:
+        states, self._waiting, self._waiting_points = list(self._waiting.values()), {}, 0
+        try:
+            if await self._seal(states, bulk=True):
+                await self._host.flush()
+                await self.free_journal()
+            for state in states:
+                self._forget(state)
+        except AqrecError as error:
+            self._waiting.update({state.run_id: state for state in states})
+            self._host.fail("histories could not be sealed", error)
+        finally:
+            self._task = None
+
+    def _forget(self, state: RunState) -> None:
+        """Give up an ended, sealed run's state; if somebody logs to it again it comes back by itself."""
+        if state.ended and not state.unsealed and not state.changed:
+            state.announced = False
+            self._host.runs.pop(state.run_id, None)
+
+    async def _seal(self, states: Sequence[RunState], *, bulk: bool) -> list[Sealed]:
+        host = self._host
+        async with self._lock:
+            todo = {state.run_id: state for state in states if state.unsealed}
+            if not todo:
+                return []
+            counts = {(state.run_id, key): count for state in todo.values() for key, count in state.unsealed.items()}
+            through = {run_id: state.through for run_id, state in todo.items()}
+            await host.flush()
+            if bulk:
+                key = layout.bulk_metrics_key(new_id(), host.writer)
+            else:
+                (state,) = todo.values()
+                own = state.made_id and not state.parts
+                key = layout.metrics_key(state.run_id, None if own else host.writer, state.parts)
+            job = Job(
+                writer=host.writer,
+                counts=counts,
+                after={run_id: state.sealed_through for run_id, state in todo.items()},
+                through=through,
+                sources=await self._sources(through.keys()),
+            )
+            metadata = {"format": FORMAT_VERSION, "writer": host.writer, "through": through}
+            points = await host.store.put_stream(key, lambda file: write_history(file, job, metadata, bulk=bulk))
+            if points != sum(counts.values()):
+                raise CorruptError(
+                    f"sealing found {points} of {sum(counts.values())} points in the journal of writer {host.writer}; "
+                    "the journal is kept"
+                )
+            return [self._sealed(state, key, through[run_id], counts) for run_id, state in todo.items()]
+
+    def _sealed(self, state: RunState, key: str, through: int, counts: dict[tuple[str, str], int]) -> Sealed:
+        points = 0
+        for name, count in list(state.unsealed.items()):
+            done = counts.get((state.run_id, name), 0)
+            points += done
+            if count > done:
+                state.unsealed[name] = count - done
+            else:
+                del state.unsealed[name]
+        state.parts += 1
+        state.sealed_through = through
+        self.points += points
+        event = Sealed(
+            clock=self._host.clock.now(),
+            run_id=state.run_id,
+            writer=self._host.writer,
+            key=key,
+            through=through,
+            points=points,
+        )
+        self._host.post(event)
+        return event
+
+    async def _sources(self, run_ids: Iterable[str]) -> list[Source]:
+        sources: list[Source] = []
+        segments = self._journal.segments
+        store = self._host.store
+        for number, segment in enumerate(segments):
+            spans = [segment.runs[run_id] for run_id in run_ids if run_id in segment.runs]
+            if not spans:
+                continue
+            path = store.local_path(segment.key)
+            start, end = min(span[1] for span in spans), max(span[2] for span in spans)
+            before = segments[number + 1].first if number + 1 < len(segments) else 2**63
+            if path is not None:
+                sources.append(Source(path, start, end, before))
+            else:
+                data = await store.get(segment.key, start=start, end=end)
+                sources.append(Source(data, 0, len(data), before))
+        return sources
+
+    def needed(self, segment: Segment) -> bool:
+        """Whether a segment holds points that are nowhere else."""
+        runs = self._host.runs
+        return self._host.options.seal == "never" or any(
+            run_id in runs and runs[run_id].unsealed for run_id in segment.runs
+        )
+
+    async def free_journal(self) -> None:
+        """Delete closed segments that nobody needs; call it when the `Sealed` events are durable."""
+        done = [segment for segment in self._journal.segments if segment.closed and not self.needed(segment)]
+        gone = [segment.key for segment in done if segment.written]
+        if gone:
+            await self._host.store.delete(gone)
+        for segment in done:
+            self._journal.segments.remove(segment)

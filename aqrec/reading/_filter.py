@@ -1,0 +1,191 @@
+"""Filters and orders of runs, in the language of MLflow's run search; no I/O.
+
+`parse_filter` and `parse_order` read and check the whole text at once, so that a mistake costs no request.
+Nothing in a text is ever evaluated as code. Where every param of MLflow is text, ours have types, which adds
+two things: a param also compares with a bare number, ``true`` or ``false`` (``params.lr > 0.01``), and params
+that are numbers are ordered as numbers.
+"""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from aqrec.errors import InvalidInputError
+from aqrec.format._document import RunDocument
+from aqrec.format._document import latest as latest_of
+from aqrec.format._layout import artifacts_folder
+from aqrec.reading._filter_nodes import (
+    MISSING,
+    Key,
+    Latest,
+    Node,
+    Run,
+    UriOf,
+    keys,
+    predicate,
+    reader,
+    text_form,
+)
+from aqrec.reading._filter_parser import parse_condition, parse_ordering
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Filter", "Order", "parse_filter", "parse_order"]
+
+_NO_METRICS: Final[Latest] = {}
+_START: Final = Key("attributes", "start_time")
+
+
+class Filter:
+    """A condition on runs, made by `parse_filter`.
+
+    Attributes
+    ----------
+    text
+        What it was parsed from.
+    node
+        Its parsed form.
+    needs_metrics
+        Whether `matches` looks at metrics; if not, any mapping will do for them.
+    """
+
+    __slots__ = ("_judge", "needs_metrics", "node", "text")
+
+    def __init__(self, text: str, node: Node) -> None:
+        self.text = text
+        self.node = node
+        self.needs_metrics = any(key.entity == "metrics" for key in keys(node))
+        self._judge = predicate(node)
+
+    def __repr__(self) -> str:
+        return f"Filter({self.text!r})"
+
+    def matches(self, doc: RunDocument, latest: Latest, artifact_uri: UriOf = artifacts_folder) -> bool:
+        """Whether the run satisfies the filter.
+
+        Parameters
+        ----------
+        doc
+            The run.
+        latest
+            Its metrics over all writers, see `aqrec.format._document.latest`; the latest point counts.
+        artifact_uri
+            Gives the URI of a run's artifacts for its id; by default their folder below the store's URL.
+        """
+        return self._judge(Run(doc, latest, artifact_uri))
+
+
+class Order:
+    """A sequence of runs, made by `parse_order`.
+
+    Attributes
+    ----------
+    terms
+        Keys, each with whether it is descending; the first one weighs most.
+    """
+
+    __slots__ = ("needs_metrics", "terms")
+
+    def __init__(self, terms: Sequence[tuple[Key, bool]]) -> None:
+        self.terms = tuple(terms)
+        self.needs_metrics = any(key.entity == "metrics" for key, _ in terms)
+
+    def __repr__(self) -> str:
+        return f"Order({self.terms!r})"
+
+    def sort(self, docs: Iterable[RunDocument], artifact_uri: UriOf = artifacts_folder) -> list[RunDocument]:
+        """Return the runs in order.
+
+        Runs without a value come last in both directions, those with NaN just before them. Numbers and
+        booleans are ordered by value; everything else is greater than they are, and ordered by the code
+        points of its text form. What is equal in all keys is ordered by the latest start, then by run id.
+        """
+        runs = [
+            Run(doc, latest_of(doc) if self.needs_metrics else _NO_METRICS, artifact_uri)
+            for doc in sorted(docs, key=lambda doc: doc.run_id)
+        ]
+        for key, descending in reversed((*self.terms, (_START, True))):
+            runs = _arranged(runs, key, descending=descending)
+        return [run.doc for run in runs]
+
+
+def _arranged(runs: list[Run], key: Key, *, descending: bool) -> list[Run]:
+    read = reader(key)
+    present: list[tuple[tuple[int, Any], Run]] = []
+    unordered: list[Run] = []
+    missing: list[Run] = []
+    for run in runs:
+        value = read(run)
+        if value is MISSING:
+            missing.append(run)
+        elif not isinstance(value, (int, float)):
+            present.append(((1, text_form(value)), run))
+        elif value == value:  # noqa: PLR0124 - not NaN
+            present.append(((0, value), run))
+        else:
+            unordered.append(run)
+    present.sort(key=itemgetter(0), reverse=descending)
+    return [run for _, run in present] + unordered + missing
+
+
+def parse_filter(text: str | None) -> Filter:
+    """Return the filter that `text` describes; empty text and None accept every run.
+
+    Parameters
+    ----------
+    text
+        Clauses joined by AND, ``metrics.ic > 0.03 AND params.model = 'LightGBM' AND tags.stage IS NULL``.
+
+        Keys are ``metrics.``, ``params.`` or ``tags.`` and a name, which is quoted (``metrics.`val/loss```)
+        if it holds anything but letters, digits, ``_`` and dots; or one of the attributes ``run_id``,
+        ``run_name``, ``status``, ``user_id`` (the tag ``mlflow.user``), ``artifact_uri``, ``start_time``,
+        ``end_time`` and ``created`` (the start, or the creation of a run that has not started).
+
+        Metrics and times (ms since epoch) take ``= != > >= < <=`` and a number. Tags and the other attributes
+        take ``= != LIKE ILIKE`` and quoted text; params take all of these. Params and tags take ``IS NULL``
+        and ``IS NOT NULL``; ``run_id`` takes ``IN`` and ``NOT IN`` with a list, ``('a', 'b')``.
+
+        Quoted text is compared with the text form of a param or tag (its `str`), a bare number only with
+        numbers, ``true`` and ``false`` only with booleans; a value of another type is unequal. In LIKE ``%``
+        stands for any characters and ``_`` for one; ILIKE ignores case. NaN satisfies only ``!=``. A run
+        without the key satisfies only ``IS NULL``.
+
+    Raises
+    ------
+    aqrec.errors.InvalidInputError
+        The text is not a filter; the message points at the place and says what was expected there.
+    """
+    if text is None:
+        text = ""
+    _check_text("filter_string", text)
+    return Filter(text, parse_condition("filter_string", text))
+
+
+def parse_order(order_by: Sequence[str] | None) -> Order:
+    """Return the order that a list of keys describes.
+
+    Parameters
+    ----------
+    order_by
+        Keys as in `parse_filter`, each with an optional ``ASC`` (the default) or ``DESC``:
+        ``["metrics.ic DESC", "params.lr"]``. Empty or None: the latest start first.
+
+    Raises
+    ------
+    aqrec.errors.InvalidInputError
+        It is not a list of keys with directions.
+    """
+    if isinstance(order_by, str):
+        raise InvalidInputError(f"order_by={order_by!r} is one text; give a list: order_by=[{order_by!r}]")
+    terms: list[tuple[Key, bool]] = []
+    for item in order_by or ():
+        _check_text("order_by", item)
+        terms.append(parse_ordering("order_by", item))
+    return Order(terms)
+
+
+def _check_text(source: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise InvalidInputError(f"{source}: expected text, got {type(text).__name__}: {text!r:.80}")

@@ -1,0 +1,192 @@
+"""From run documents to a search's answer: the runs that were asked for, and a table of them; no I/O."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final
+
+from aqrec.errors import InvalidInputError
+from aqrec.format._document import RunDocument, latest
+from aqrec.format._layout import artifacts_folder
+from aqrec.reading._filter import parse_filter, parse_order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
+__all__ = ["select", "to_frame"]
+
+_NOT_A_TIME: Final = -(2**63)
+_INT64: Final = range(-(2**63), 2**63)
+_EXACT: Final = range(-(2**53), 2**53 + 1)
+
+
+def select(
+    docs: Iterable[RunDocument],
+    *,
+    filter_string: str | None = "",
+    order_by: Sequence[str] | None = None,
+    max_results: int | None = None,
+    artifact_uri: Callable[[str], str] = artifacts_folder,
+) -> list[RunDocument]:
+    """Return the runs that satisfy a filter, in order, up to a number.
+
+    Parameters
+    ----------
+    docs
+        The runs to choose from.
+    filter_string
+        Which of them, see `aqrec.reading._filter.parse_filter`; empty: all.
+    order_by
+        In which order, see `aqrec.reading._filter.parse_order`; by default the latest start first.
+    max_results
+        How many at most, at least 1; None: all.
+    artifact_uri
+        Gives the URI of a run's artifacts for its id, for filters and orders that ask for it.
+
+    Raises
+    ------
+    aqrec.errors.InvalidInputError
+        The filter, the order or the number makes no sense; `docs` was not looked at.
+    """
+    condition, order = parse_filter(filter_string), parse_order(order_by)
+    if max_results is not None and (type(max_results) is not int or max_results < 1):
+        raise InvalidInputError(
+            f"max_results={max_results!r}: give a whole number from 1 on, or None for all runs"
+        )
+    found = (
+        doc
+        for doc in docs
+        if condition.matches(doc, latest(doc) if condition.needs_metrics else {}, artifact_uri)
+    )
+    return order.sort(found, artifact_uri)[:max_results]
+
+
+def to_frame(docs: Sequence[RunDocument], artifact_uri: Callable[[str], str]) -> pd.DataFrame:
+    """Return a table of runs, one row a run, in the given order.
+
+    Parameters
+    ----------
+    docs
+        The runs.
+    artifact_uri
+        Gives the URI of a run's artifacts for its id.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of shape (runs, 6 + keys), with a `RangeIndex`. First ``run_id``, ``experiment_id``, ``status``
+        (object), ``start_time``, ``end_time`` (datetime64[ms, UTC]; NaT if the run has not got there) and
+        ``artifact_uri`` (object). Then, each group sorted by key:
+
+        - ``metrics.KEY``, float64: the value of the latest point; NaN too if the run has none.
+        - ``params.KEY``, by the values of all runs, where an absent param and None count as missing: boolean
+          if all are booleans; int64 if all are integers of 64 bits, Int64 if some are missing; float64 if all
+          are numbers that a float64 holds exactly; otherwise object, with the values as they were logged.
+        - ``tags.KEY``, object: the values as they were set.
+
+        In object columns an absent value is None.
+    """
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    columns: dict[str, Any] = {
+        "run_id": _objects([doc.run_id for doc in docs]),
+        "experiment_id": _objects([doc.experiment_id for doc in docs]),
+        "status": _objects([doc.status for doc in docs]),
+        "start_time": _times([doc.start_time for doc in docs]),
+        "end_time": _times([doc.end_time for doc in docs]),
+        "artifact_uri": _objects([artifact_uri(doc.run_id) for doc in docs]),
+    }
+    count = len(docs)
+    for key, cells in _by_key({key: summary.value for key, summary in latest(doc).items()} for doc in docs):
+        columns[f"metrics.{key}"] = _floats(cells, count)
+    for key, cells in _by_key(doc.params for doc in docs):
+        columns[f"params.{key}"] = _typed(cells, count)
+    for key, cells in _by_key(doc.tags for doc in docs):
+        columns[f"tags.{key}"] = _objects(cells.values, cells.rows, count)
+    return pd.DataFrame(columns, index=pd.RangeIndex(count), copy=False)
+
+
+class _Cells:
+    """The values of one key and their rows; keys may be many and rare, so absent ones cost nothing."""
+
+    __slots__ = ("rows", "values")
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.values: list[Any] = []
+
+
+def _by_key(mappings: Iterable[dict[str, Any]]) -> list[tuple[str, _Cells]]:
+    columns: defaultdict[str, _Cells] = defaultdict(_Cells)
+    for row, mapping in enumerate(mappings):
+        for key, value in mapping.items():
+            cells = columns[key]
+            cells.rows.append(row)
+            cells.values.append(value)
+    return sorted(columns.items())
+
+
+def _typed(cells: _Cells, count: int) -> Any:
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    given = cells
+    kinds = set(map(type, cells.values))
+    if type(None) in kinds:
+        kinds.discard(type(None))
+        given = _Cells()
+        for row, value in zip(cells.rows, cells.values, strict=True):
+            if value is not None:
+                given.rows.append(row)
+                given.values.append(value)
+    if kinds == {bool}:
+        return pd.arrays.BooleanArray(*_masked(given, count, "bool"))
+    if kinds == {int} and all(value in _INT64 for value in given.values):
+        values, absent = _masked(given, count, "int64")
+        return pd.arrays.IntegerArray(values, absent) if len(given.values) < count else values
+    if kinds == {float} or (
+        kinds == {int, float} and all(type(value) is float or value in _EXACT for value in given.values)
+    ):
+        return _floats(given, count)
+    return _objects(cells.values, cells.rows, count)
+
+
+def _masked(cells: _Cells, count: int, dtype: str) -> tuple[Any, Any]:
+    import numpy as np  # noqa: PLC0415 - heavy
+
+    values, absent = np.zeros(count, dtype=dtype), np.ones(count, dtype=np.bool_)
+    values[cells.rows] = cells.values
+    absent[cells.rows] = False
+    return values, absent
+
+
+def _floats(cells: _Cells, count: int) -> NDArray[np.float64]:
+    import numpy as np  # noqa: PLC0415 - heavy
+
+    column = np.full(count, np.nan)
+    column[cells.rows] = cells.values
+    return column
+
+
+def _objects(values: list[Any], rows: list[int] | None = None, count: int = 0) -> NDArray[np.object_]:
+    import numpy as np  # noqa: PLC0415 - heavy
+
+    # Not np.array, which would make lists of equal length a second dimension.
+    cells = np.fromiter(values, dtype=object, count=len(values))
+    if rows is None or len(rows) == count:
+        return cells
+    column = np.full(count, None, dtype=object)
+    column[rows] = cells
+    return column
+
+
+def _times(values: list[int | None]) -> Any:
+    """Return ms since epoch as datetime64[ms, UTC]."""
+    import numpy as np  # noqa: PLC0415 - heavy
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    stamps = np.array([_NOT_A_TIME if value is None else value for value in values], dtype=np.int64)
+    return pd.DatetimeIndex(stamps.view("datetime64[ms]"), tz="UTC")

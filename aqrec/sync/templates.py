@@ -1,0 +1,229 @@
+"""Record templates for blocking code: the classes of `aqrec.templates`, with the same names and arguments.
+
+Models, data sets and ``_generate`` run in the calling thread. Those that are async are awaited there, on a loop of
+their own, or in another thread where a loop runs already, as in a notebook.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aqrec.errors import LoadObjectError, MissingInputError
+from aqrec.templates._calls import call_blocking
+from aqrec.templates._dataset import (
+    LABEL_FILE,
+    PREDICTION_FILE,
+    LabelledDataset,
+    check_predicts,
+    label_frame,
+    prediction_frame,
+    raw_labels,
+    signal_files,
+)
+from aqrec.templates._plan import (
+    Files,
+    OnMissing,
+    Template,
+    by_folder,
+    check_objects,
+    check_on_missing,
+    check_recorder,
+    missing_text,
+    not_found_text,
+)
+from aqrec.templates._signal import analysis_files
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    import pandas as pd
+
+    from aqrec.sync import Recorder
+
+__all__ = ["ACRecordTemp", "LabelledDataset", "RecordTemp", "SigAnaRecord", "SignalRecord"]
+
+logger = logging.getLogger("aqrec")
+
+
+class RecordTemp(Template):
+    """What a run should hold; see `aqrec.templates.RecordTemp`.
+
+    Raises
+    ------
+    InvalidInputError
+        `recorder` is None or not an `aqrec.sync.Recorder`.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = check_recorder(self, recorder, blocking=True)
+
+    def save(self, **objects: Any) -> None:
+        """Save objects in the template's folder."""
+        self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
+
+    def load(self, name: str, parents: bool = True) -> Any:
+        """Load a file of this template or, with `parents`, of the nearest one it depends on that has it.
+
+        Raises
+        ------
+        MissingInputError
+            None of the folders has it.
+        LoadObjectError
+            It is there and cannot be loaded; no other folder is tried then.
+        """
+        places = self._places(name, parents)
+        for path, template in places.items():
+            try:
+                return self.recorder.load_object(path)
+            except LoadObjectError:
+                if not self._missing({path: template}):
+                    raise
+        raise MissingInputError(not_found_text(self, self.recorder.id, places))
+
+    def check(self, include_self: bool = False, parents: bool = True) -> None:
+        """Raise `MissingInputError` if an input (`parents`) or a file of its own (`include_self`) is missing."""
+        self._require(self._wanted(include_self, parents))
+
+    def generate(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Make the files and save them; for subclasses to define."""
+        raise NotImplementedError(f"{type(self).__name__} does not define generate()")
+
+    def _missing(self, files: Files) -> Files:
+        there: set[str] = set()
+        for folder in by_folder(files):
+            there.update(self.recorder.list_artifacts(folder))
+        return {path: maker for path, maker in files.items() if path not in there}
+
+    def _require(self, files: Files) -> None:
+        missing = self._missing(files)
+        if missing:
+            raise MissingInputError(missing_text(self, self.recorder.id, missing))
+
+
+class ACRecordTemp(RecordTemp):
+    """A template that checks its inputs before it begins; see `aqrec.templates.ACRecordTemp`."""
+
+    def __init__(
+        self, recorder: Recorder, skip_existing: bool = False, on_missing: OnMissing = "raise"
+    ) -> None:
+        super().__init__(recorder)
+        check_on_missing(on_missing)
+        self.skip_existing = skip_existing
+        self.on_missing: OnMissing = on_missing
+
+    def generate(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """Check the inputs, call `_generate` with these arguments, and save what it returns, all in one call.
+
+        Returns
+        -------
+        dict
+            The objects by file name; None if there was nothing to make.
+
+        Raises
+        ------
+        MissingInputError
+            Inputs are missing or empty; the message names each file and the template that makes it.
+        """
+        if self.skip_existing and self.list() and not self._missing(self._own()):
+            logger.info("aqrec: run %s has all files of %s", self.recorder.id, type(self).__name__)
+            return None
+        try:
+            self._require(self._inputs(*args, **kwargs))
+            made = call_blocking(self._generate, *args, **kwargs)
+        except MissingInputError as error:
+            if self.on_missing == "raise":
+                raise
+            logger.warning("aqrec: nothing is made: %s", error)
+            return None
+        objects = check_objects(self, made)
+        if objects:
+            self.save(**objects)
+        return objects
+
+    def _generate(
+        self, *args: Any, **kwargs: Any
+    ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None:
+        """Return the objects to save by file name; for subclasses to define, plain or async."""
+        raise NotImplementedError(f"{type(self).__name__} does not define _generate()")
+
+
+class SignalRecord(RecordTemp):
+    """The predictions of a model, and the labels to compare them with; see `aqrec.templates.SignalRecord`."""
+
+    dataset: Any = None
+
+    def __init__(self, model: Any, dataset: Any, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        check_predicts(model)
+        self.model = model
+        self.dataset = dataset
+
+    def list(self) -> Sequence[str]:
+        """Return ``pred.pkl``, and ``label.pkl`` if the data set can give labels."""
+        return signal_files(self.dataset)
+
+    def generate(self) -> dict[str, Any]:
+        """Predict, ask for the labels, and save both together; if one of them raises, nothing is saved.
+
+        Returns
+        -------
+        dict
+            The frames by file name.
+        """
+        objects = {PREDICTION_FILE: prediction_frame(call_blocking(self.model.predict, self.dataset))}
+        if LABEL_FILE in self.list():
+            label = label_frame(call_blocking(raw_labels, self.dataset))
+            if label is not None:
+                objects[LABEL_FILE] = label
+        self.save(**objects)
+        return objects
+
+
+class SigAnaRecord(ACRecordTemp):
+    """How well predictions tell the labels apart; see `aqrec.templates.SigAnaRecord`."""
+
+    artifact_path = "sig_analysis"
+    depend_cls = SignalRecord
+    ana_long_short: bool = False
+
+    def __init__(  # noqa: PLR0917 - Qlib's order
+        self,
+        recorder: Recorder,
+        ana_long_short: bool = False,
+        ann_scaler: float = 252,
+        label_col: int = 0,
+        skip_existing: bool = False,
+        on_missing: OnMissing = "raise",
+    ) -> None:
+        super().__init__(recorder, skip_existing, on_missing)
+        self.ana_long_short = ana_long_short
+        self.ann_scaler = ann_scaler
+        self.label_col = label_col
+
+    def list(self) -> Sequence[str]:
+        """Return the names of the two or four daily figures."""
+        return analysis_files(self.ana_long_short)
+
+    def _inputs(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> Files:
+        needed = super()._inputs()
+        return needed if label is not None else {**needed, SignalRecord.get_path(LABEL_FILE): SignalRecord}
+
+    def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
+        """Compare the saved prediction with the labels (default: ``label.pkl``), log metrics, save the files."""
+        return super().generate(label)
+
+    def _generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any]:
+        from aqrec.templates._figures import signal_figures  # noqa: PLC0415 - loads pandas
+
+        pred = self.load(PREDICTION_FILE)
+        truth = self.load(LABEL_FILE) if label is None else label
+        daily, metrics = signal_figures(
+            pred,
+            truth,
+            label_col=self.label_col,
+            long_short=self.ana_long_short,
+            ann_scaler=self.ann_scaler,
+        )
+        self.recorder.log_batch(metrics)
+        return daily

@@ -1,0 +1,145 @@
+"""What a template makes and what it needs, as names: no I/O, the same for both faces."""
+
+from __future__ import annotations
+
+import inspect
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar
+
+from aqrec.errors import InvalidInputError, InvalidValueError
+
+__all__ = [
+    "Files",
+    "OnMissing",
+    "Template",
+    "by_folder",
+    "check_objects",
+    "check_on_missing",
+    "check_recorder",
+    "missing_text",
+    "not_found_text",
+]
+
+R = TypeVar("R")
+
+OnMissing = Literal["raise", "skip"]
+"""What `generate` does without its inputs"""
+
+
+class Template:
+    """A template by its names."""
+
+    artifact_path: ClassVar[str | None] = None
+    """Folder of the template's files below the run's artifacts; None: their root"""
+    depend_cls: ClassVar[type[Template] | None] = None
+    """Template whose files this one needs, and so on through that one's `depend_cls`"""
+
+    @classmethod
+    def get_path(cls, name: str | None = None) -> str:
+        """Return the artifact path of a file of this template, or of its folder ("" for the root)."""
+        return "/".join(part for part in (cls.artifact_path, name) if part)
+
+    def list(self) -> Sequence[str]:
+        """Return the names of the files that `generate` makes, without their folder.
+
+        Templates that depend on this one ask an instance whose constructor has not run: give attributes that
+        are read here a default on the class.
+        """
+        return []
+
+    def _own(self) -> Files:
+        return {self.get_path(name): type(self) for name in self.list()}
+
+    def _inputs(self, *args: Any, **kwargs: Any) -> Files:
+        """Return what `generate`, called with these arguments, needs."""
+        del args, kwargs
+        return {path: parent for parent in self._parents() for path in parent._promised()}
+
+    @classmethod
+    def _parents(cls) -> Iterator[type[Template]]:
+        parent = cls.depend_cls
+        while parent is not None:
+            yield parent
+            parent = parent.depend_cls
+
+    def _places(self, name: str, parents: bool) -> Files:
+        """Return where a file may be, the nearest place first."""
+        places: Files = {}
+        for template in (type(self), *(self._parents() if parents else ())):
+            places.setdefault(template.get_path(name), template)
+        return places
+
+    def _wanted(self, include_self: bool, parents: bool) -> Files:
+        return {**(self._inputs() if parents else {}), **(self._own() if include_self else {})}
+
+    @classmethod
+    def _promised(cls) -> Sequence[str]:
+        # The constructor's arguments, a model or a data set, are not known to a template that comes later.
+        blank = object.__new__(cls)
+        try:
+            names = blank.list()
+        except AttributeError as error:
+            raise InvalidInputError(
+                f"{cls.__name__}.list() reads {error.name!r}, which only an instance has, but other "
+                f"templates depend on the class: give {error.name!r} a default in the body of {cls.__name__}"
+            ) from error
+        return [cls.get_path(name) for name in names]
+
+
+Files = dict[str, type[Template]]
+"""Artifact paths, each with the template that makes it"""
+
+
+def by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
+    """Return the paths by the folder that lists them."""
+    folders: dict[str, set[str]] = {}
+    for path in paths:
+        folders.setdefault(posixpath.dirname(path), set()).add(path)
+    return folders
+
+
+def missing_text(template: Template, run_id: str, missing: Files) -> str:
+    """Say which files a template lacks, and who makes them."""
+    files = ", ".join(f"{path!r} (made by {maker.__name__})" for path, maker in missing.items())
+    makers = " and ".join(dict.fromkeys(f"{maker.__name__}.generate()" for maker in missing.values()))
+    return f"{type(template).__name__}: run {run_id} lacks {files}; call {makers} on it first"
+
+
+def not_found_text(template: Template, run_id: str, tried: Files) -> str:
+    """Say where a file was looked for."""
+    places = ", ".join(f"{path!r} (would be made by {maker.__name__})" for path, maker in tried.items())
+    return f"{type(template).__name__}: run {run_id} has none of {places}; generate that template on it first"
+
+
+def check_recorder(template: Template, recorder: R | None, *, blocking: bool) -> R:
+    """Return the recorder if it is one of the template's own face."""
+    name = type(template).__name__
+    if recorder is None:
+        raise InvalidInputError(f"{name} has recorder=None; give it the recorder of the run to work on")
+    load = getattr(recorder, "load_object", None)
+    if load is None or inspect.iscoroutinefunction(load) == blocking:
+        kinds = ("aqrec.Recorder", "aqrec.sync.Recorder")
+        raise InvalidInputError(
+            f"{name} has recorder={recorder!r}; {type(template).__module__} needs an {kinds[blocking]} "
+            f"({'aqrec.templates' if blocking else 'aqrec.sync.templates'} is for {kinds[not blocking]})"
+        )
+    return recorder
+
+
+def check_on_missing(on_missing: str) -> None:
+    """Refuse an unknown way."""
+    if on_missing not in {"raise", "skip"}:
+        raise InvalidInputError(f"on_missing is {on_missing!r}; choose 'raise' or 'skip'")
+
+
+def check_objects(template: Template, made: object) -> dict[str, Any] | None:
+    """Return what a `_generate` has made as a dict of objects by file name."""
+    if made is None:
+        return None
+    if not isinstance(made, Mapping):
+        raise InvalidValueError(
+            f"{type(template).__name__}._generate() returned {type(made).__name__}; "
+            "return a dict of objects by file name, or None to save nothing"
+        )
+    return {str(name): value for name, value in made.items()}

@@ -1,0 +1,184 @@
+"""`SignalRecord` and `SigAnaRecord`, async."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aqrec.templates._base import ACRecordTemp, RecordTemp
+from aqrec.templates._calls import call
+from aqrec.templates._dataset import (
+    LABEL_FILE,
+    PREDICTION_FILE,
+    check_predicts,
+    label_frame,
+    prediction_frame,
+    raw_labels,
+    signal_files,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from aqrec.recording import Recorder
+    from aqrec.templates._plan import Files, OnMissing
+
+__all__ = ["SigAnaRecord", "SignalRecord", "analysis_files"]
+
+
+def analysis_files(long_short: bool) -> list[str]:
+    """Return the names of the files of `SigAnaRecord`."""
+    return ["ic.pkl", "ric.pkl", *(["long_short_r.pkl", "long_avg_r.pkl"] if long_short else [])]
+
+
+class SignalRecord(RecordTemp):
+    """The predictions of a model, and the labels they are to be compared with.
+
+    Files, in the root of the run's artifacts: ``pred.pkl``, a DataFrame whose first column is the
+    prediction (``score`` if the model returns a Series); and ``label.pkl``, a DataFrame, if the data set
+    can give raw labels (see `LabelledDataset`).
+
+    Parameters
+    ----------
+    model
+        Has ``predict(dataset)``, plain or async, which returns a Series or DataFrame of numbers, indexed by
+        a MultiIndex (datetime, instrument).
+    dataset
+        Whatever the model predicts from.
+    recorder
+        As for `RecordTemp`.
+
+    Raises
+    ------
+    InvalidInputError
+        `model` has no method ``predict``, or `recorder` is None.
+    """
+
+    dataset: Any = None
+
+    def __init__(self, model: Any, dataset: Any, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        check_predicts(model)
+        self.model = model
+        self.dataset = dataset
+
+    def list(self) -> Sequence[str]:
+        """Return ``pred.pkl``, and ``label.pkl`` if the data set can give labels."""
+        return signal_files(self.dataset)
+
+    async def generate(self) -> dict[str, Any]:
+        """Predict, ask for the labels, and save both together.
+
+        A plain ``predict``, ``labels`` or ``prepare`` runs in a worker thread with this task's context, so
+        that the loop is free meanwhile. Waits until both files are durable. If one of them raises, or on
+        cancellation before the save, nothing is saved; a thread that is predicting goes on to its end, and
+        its result is dropped. Cancelling the save leaves each file whole or absent.
+
+        Returns
+        -------
+        dict
+            The frames by file name.
+
+        Raises
+        ------
+        InvalidValueError
+            The prediction is neither a Series nor a DataFrame.
+        """
+        objects = {PREDICTION_FILE: prediction_frame(await call(self.model.predict, self.dataset))}
+        if LABEL_FILE in self.list():
+            label = label_frame(await call(raw_labels, self.dataset))
+            if label is not None:
+                objects[LABEL_FILE] = label
+        await self.save(**objects)
+        return objects
+
+
+class SigAnaRecord(ACRecordTemp):
+    """How well the predictions of a `SignalRecord` tell the labels apart.
+
+    Files, in the folder ``sig_analysis``: ``ic.pkl`` and ``ric.pkl``, daily Series as
+    `aqrec.analysis.calc_ic` returns them; with `ana_long_short` also ``long_short_r.pkl`` and
+    ``long_avg_r.pkl``, as `aqrec.analysis.calc_long_short_return` does.
+
+    Metrics, over the days that have a figure: ``IC`` and ``Rank IC`` (mean), ``ICIR`` and ``Rank ICIR``
+    (mean / standard deviation, ddof 1); with `ana_long_short` also ``Long-Short Ann Return`` and ``Long-Avg
+    Ann Return`` (mean * `ann_scaler`), ``Long-Short Ann Sharpe`` and ``Long-Avg Ann Sharpe`` (mean /
+    standard deviation * sqrt(`ann_scaler`)). NaN where it cannot be told.
+
+    Parameters
+    ----------
+    recorder, skip_existing, on_missing
+        As for `ACRecordTemp`.
+    ana_long_short
+        Analyse the returns of the best against the worst predictions, too.
+    ann_scaler
+        Number of labels' periods in a year.
+    label_col
+        Which column of the labels to take, by position. Of the prediction it is the first.
+    """
+
+    artifact_path = "sig_analysis"
+    depend_cls = SignalRecord
+    ana_long_short: bool = False
+
+    def __init__(  # noqa: PLR0917 - Qlib's order
+        self,
+        recorder: Recorder,
+        ana_long_short: bool = False,
+        ann_scaler: float = 252,
+        label_col: int = 0,
+        skip_existing: bool = False,
+        on_missing: OnMissing = "raise",
+    ) -> None:
+        super().__init__(recorder, skip_existing, on_missing)
+        self.ana_long_short = ana_long_short
+        self.ann_scaler = ann_scaler
+        self.label_col = label_col
+
+    def list(self) -> Sequence[str]:
+        """Return the names of the two or four daily figures."""
+        return analysis_files(self.ana_long_short)
+
+    def _inputs(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> Files:
+        needed = super()._inputs()
+        return needed if label is not None else {**needed, SignalRecord.get_path(LABEL_FILE): SignalRecord}
+
+    async def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
+        """Compare the saved prediction with the labels in a worker thread, log the metrics, save the files.
+
+        Waits as `ACRecordTemp.generate` does. The metrics are logged just before the files are saved:
+        cancelling the save may leave them without some of the files, and generating again logs them again.
+
+        Parameters
+        ----------
+        label
+            Take these instead of ``label.pkl``, which need not exist then.
+
+        Raises
+        ------
+        MissingInputError
+            ``pred.pkl`` or the label is missing or has no rows (with ``on_missing="skip"``: a warning, and
+            None).
+        InvalidValueError
+            They are not numbers indexed by (datetime, instrument), or there is no column `label_col`.
+        """
+        return await super().generate(label)
+
+    async def _generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any]:
+        pred = await self.load(PREDICTION_FILE)
+        truth = await self.load(LABEL_FILE) if label is None else label
+        daily, metrics = await call(self._figures, pred, truth)
+        await self.recorder.log_batch(metrics)
+        return daily
+
+    def _figures(self, pred: object, label: object) -> tuple[dict[str, Any], dict[str, float]]:
+        from aqrec.templates._figures import signal_figures  # noqa: PLC0415 - loads pandas, off the loop
+
+        return signal_figures(
+            pred,
+            label,
+            label_col=self.label_col,
+            long_short=self.ana_long_short,
+            ann_scaler=self.ann_scaler,
+        )

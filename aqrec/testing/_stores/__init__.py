@@ -1,0 +1,46 @@
+"""The conformance suite of stores, a module for each part of the contract."""
+
+from __future__ import annotations
+
+from ._appending import AppendingTests
+from ._cancelling import CancellingTests
+from ._keys import KeyTests
+from ._lifecycle import LifecycleTests
+from ._listing import ListingTests
+from ._objects import ObjectTests
+from ._racing import RacingTests
+from ._streams import StreamTests
+
+__all__ = ["StoreTests"]
+
+
+class StoreTests(
+    KeyTests,
+    ObjectTests,
+    ListingTests,
+    StreamTests,
+    RacingTests,
+    CancellingTests,
+    AppendingTests,
+    LifecycleTests,
+):
+    """Every sentence of the contract in `aqrec.stores.Store`, as tests.
+
+    Derive a class named ``Test…`` from it and give it
+
+    - the fixture ``store``: an empty, open store, closed afterwards;
+    - ``raw_get``, ``raw_put`` and ``raw_list``, which reach the backend past the store;
+    - where needed, ``reopen``, ``failing_store`` and the switches below.
+
+    Attributes
+    ----------
+    bounded_streams
+        Whether streams take bounded memory. False for a store that itself lives in memory.
+    shared_between_processes
+        Whether `open_store` in another process opens the same store by its URL: adds a race between
+        processes.
+    storage_options
+        Handed to `open_store` by `reopen` and in other processes.
+    race_rounds
+        How often each race is run.
+    """

@@ -1,0 +1,362 @@
+"""The recorder's hot paths, each in a process of its own, against a physical limit or a stated budget in the same run.
+
+usage: python benchmarks/recorder.py [--quick]
+
+Where the peer is a budget (a time, an amount of memory), the peer's column shows the budget and the bar is 1 x.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+TEN = {f"m{i}": 0.1 * i for i in range(10)}
+MIB = 1024 * 1024
+
+
+def _folder() -> str:
+    return tempfile.mkdtemp(prefix="aqrec-bench-", dir=os.environ.get("AQREC_BENCH_DIR"))
+
+
+def _per_call(function, calls: int, rounds: int, between) -> float:
+    """Return the median over rounds of the mean seconds a call."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        function(calls)
+        seconds.append((time.perf_counter() - start) / calls)
+        between()
+    return statistics.median(seconds)
+
+
+def calls_sync(quick: bool) -> dict:
+    from aqrec import Options
+    from aqrec.sync import open_recorder
+
+    folder = _folder()
+    with open_recorder(folder, options=Options(provenance=False)) as recorder:
+        log = recorder.log_metrics
+
+        def one(calls: int) -> None:
+            for step in range(calls):
+                log(step=step, loss=0.5)
+
+        def ten(calls: int) -> None:
+            for step in range(calls):
+                log(step=step, a=0.1, b=0.2, c=0.3, d=0.4, e=0.5, f=0.6, g=0.7, h=0.8, i=0.9, j=1.0)
+
+        rounds = 10 if quick else 50
+        result = {
+            "one": _per_call(one, 2_000, rounds, recorder.flush),
+            "ten": _per_call(ten, 2_000, rounds, recorder.flush) / 10,
+        }
+    shutil.rmtree(folder)
+    return result
+
+
+def calls_async(quick: bool) -> dict:
+    import aqrec
+
+    folder = _folder()
+
+    async def main() -> dict:
+        options = aqrec.Options(provenance=False)
+        async with aqrec.open_recorder(folder, options=options) as recorder:
+            log = recorder.log_metrics
+
+            async def measure(body, points: int) -> float:
+                seconds = []
+                for _ in range(10 if quick else 50):
+                    start = time.perf_counter()
+                    await body()
+                    seconds.append((time.perf_counter() - start) / 2_000 / points)
+                    await recorder.flush()
+                return statistics.median(seconds)
+
+            async def one() -> None:
+                for step in range(2_000):
+                    await log(step=step, loss=0.5)
+
+            async def ten() -> None:
+                for step in range(2_000):
+                    await log(step=step, a=0.1, b=0.2, c=0.3, d=0.4, e=0.5, f=0.6, g=0.7, h=0.8, i=0.9, j=1.0)
+
+            return {"one": await measure(one, 1), "ten": await measure(ten, 10)}
+
+    result = asyncio.run(main())
+    shutil.rmtree(folder)
+    return result
+
+
+def durable(quick: bool) -> dict:
+    """Points a second, all acknowledged; and encode + write + fdatasync of the same values with nothing around it."""
+    from aqrec import Options
+    from aqrec.sync import open_recorder
+
+    calls = 200_000 if quick else 1_000_000
+    folder = _folder()
+
+    def bare() -> float:
+        pack = struct.Struct("<qq10d").pack
+        descriptor = os.open(f"{folder}/bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        start = time.perf_counter()
+        rows: list[bytes] = []
+        for step in range(calls):
+            rows.append(pack(step, time.time_ns() // 1_000_000, *TEN.values()))
+            if len(rows) == 16_384 or step == calls - 1:
+                payload = b"".join(rows)
+                os.write(descriptor, struct.pack("<II", len(payload), zlib.crc32(payload)) + payload)
+                os.fdatasync(descriptor)
+                rows.clear()
+        seconds = time.perf_counter() - start
+        os.close(descriptor)
+        os.unlink(f"{folder}/bare")
+        return seconds
+
+    ours, peer = [], []
+    with open_recorder(folder, options=Options(provenance=False, seal="never")) as recorder:
+        log = recorder.log_metrics
+        for _ in range(3):
+            peer.append(bare())
+            start = time.perf_counter()
+            for step in range(calls):
+                log(step=step, **TEN)
+            recorder.flush()
+            ours.append(time.perf_counter() - start)
+    shutil.rmtree(folder)
+    return {
+        "ours": calls * 10 / statistics.median(ours),
+        "peer": calls * 10 / statistics.median(peer),
+        "points": calls * 10,
+    }
+
+
+def sealed(quick: bool) -> dict:
+    """Bytes a point of a sealed history: six float32-like losses, two rates of four digits, a step-wise lr, a random walk."""
+    import numpy as np
+
+    from aqrec.sync import open_recorder
+
+    folder = _folder()
+    steps = 20_000 if quick else 100_000
+    rng = np.random.default_rng(0)
+    columns = {}
+    for key in range(6):
+        noise = rng.normal(0, 0.05, steps)
+        columns[f"train/loss_{key}"] = (2 / np.sqrt(np.arange(1, steps + 1)) + noise).astype(np.float32).tolist()
+    columns["rate/a"], columns["rate/b"] = (np.round(rng.random(steps), 4).tolist() for _ in range(2))
+    columns["lr"] = [1e-3] * (steps // 2) + [1e-4] * (steps - steps // 2)
+    columns["walk"] = np.cumsum(rng.normal(0, 1, steps)).tolist()
+    clock = 1_760_000_000_000
+    pauses = rng.integers(9, 12, steps).cumsum().tolist()
+    with open_recorder(folder) as recorder:
+        for step, row in enumerate(zip(*columns.values(), strict=True)):
+            recorder.log_batch(dict(zip(columns, row, strict=True)), step=step, timestamp=clock + pauses[step])
+        identity = recorder.id
+    size = os.path.getsize(f"{folder}/runs/{identity}/metrics.parquet")
+    shutil.rmtree(folder)
+    return {"bytes": size / (steps * 10), "points": steps * 10}
+
+
+def large(quick: bool) -> dict:
+    """A run of 50 million points (quick: 5): log, end, read one key; peak memory over what is there before and the result."""
+    import psutil
+
+    from aqrec import Options
+    from aqrec.sync import ExperimentManager, open_recorder
+
+    calls = 500_000 if quick else 5_000_000
+    folder = _folder()
+    process, peak, stop = psutil.Process(), [0], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    threading.Thread(target=watch, daemon=True).start()
+    start = time.perf_counter()
+    with open_recorder(folder, options=Options(provenance=False)) as recorder:
+        log, identity = recorder.log_metrics, recorder.id
+        for step in range(calls):
+            log(step=step, **TEN)
+        recorder.flush()
+        logged = time.perf_counter()
+    ended = time.perf_counter()
+    with ExperimentManager(folder) as manager:
+        history = manager.get_recorder(recorder_id=identity).metric_history("m7")
+    read = time.perf_counter()
+    stop.set()
+    result_bytes = int(history.memory_usage(index=False).sum())
+    assert len(history) == calls
+    shutil.rmtree(folder)
+    return {
+        "over": (peak[0] - result_bytes) / MIB,
+        "log": logged - start,
+        "seal": ended - logged,
+        "read": read - ended,
+        "points": calls * 10,
+    }
+
+
+def stall(quick: bool) -> dict:
+    """Longest delay of a 1 ms heartbeat: an idle loop, then 100,000 points a second logged on it (10 calls of 10 every ms)."""
+    import aqrec
+
+    folder = _folder()
+    duration = 5.0 if quick else 20.0
+
+    async def beat(body) -> list[float]:
+        late = []
+        clock = time.perf_counter
+        end = clock() + duration
+        due = clock()
+        while due < end:
+            due += 0.001
+            await asyncio.sleep(max(due - clock(), 0))
+            late.append(clock() - due)
+            body()
+            due = max(due, clock() - 0.001)
+        return late
+
+    async def main() -> dict:
+        options = aqrec.Options(provenance=False)
+        async with aqrec.open_recorder(folder, options=options) as recorder:
+            recorder.log_metrics(step=0, **TEN)
+            await recorder.flush()
+            step = [0]
+
+            def log() -> None:
+                for _ in range(10):
+                    step[0] += 1
+                    recorder.log_metrics(step=step[0], **TEN)
+
+            idle = await beat(lambda: None)
+            busy = await beat(log)
+            statistics_ = await recorder.statistics()
+            assert statistics_.dropped == 0
+            rate = step[0] * 10 / duration
+        return {"idle": max(idle), "busy": max(busy), "rate": rate, "p99": sorted(busy)[int(len(busy) * 0.999)]}
+
+    result = asyncio.run(main())
+    shutil.rmtree(folder)
+    return result
+
+
+def short_runs(quick: bool) -> dict:
+    """1,000 runs one after the other: two params, 20 calls of two metrics, each end durable."""
+    from aqrec import Options
+    from aqrec.sync import ExperimentManager
+
+    runs = 1_000
+    result = {}
+    for seal in ("bulk", "run"):
+        folder = _folder()
+        start = time.perf_counter()
+        with ExperimentManager(folder, options=Options(provenance=False, seal=seal)) as manager:
+            experiment = manager.get_exp(experiment_name="sweep")
+            for number in range(runs if seal == "bulk" or not quick else runs // 4):
+                with experiment.create_recorder(f"trial-{number}") as recorder:
+                    recorder.log_params(lr=0.1 * number, depth=number)
+                    for step in range(20):
+                        recorder.log_metrics(step=step, loss=1 / (step + 1), accuracy=float(step))
+        seconds = time.perf_counter() - start
+        count = number + 1
+        result[seal] = seconds / count * 1_000
+        result[f"{seal}_files"] = sum(len(files) for _, _, files in os.walk(folder)) / count
+        shutil.rmtree(folder)
+    return result
+
+
+def import_time(quick: bool) -> dict:
+    """Whole-process time of ``from aqrec import R`` less that of a bare interpreter, medians of alternating runs."""
+
+    def once(code: str) -> float:
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - start
+
+    def median_of(code: str) -> float:
+        return statistics.median(once(code) - once("pass") for _ in range(10 if quick else 30))
+
+    once("import aqrec")
+    return {"import": median_of("import aqrec"), "r": median_of("from aqrec.sync import R")}
+
+
+MEASURES = (calls_sync, calls_async, durable, sealed, large, stall, short_runs, import_time)
+
+
+def _measure(name: str, quick: bool) -> dict:
+    command = [sys.executable, __file__, "--measure", name, *(["--quick"] if quick else [])]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--measure", choices=[each.__name__ for each in MEASURES])
+    arguments = parser.parse_args()
+    if arguments.measure:
+        (function,) = (each for each in MEASURES if each.__name__ == arguments.measure)
+        print(json.dumps(function(arguments.quick)))
+        return 0
+
+    from _table import Row, show
+
+    found = {each.__name__: _measure(each.__name__, arguments.quick) for each in MEASURES}
+    rows = []
+
+    def budget(what: str, unit: str, ours: float, limit: float) -> None:
+        rows.append(Row(what=what, unit=unit, ours=ours, peer=limit, bar=1, better="lower"))
+
+    for face in ("sync", "async"):
+        calls = found[f"calls_{face}"]
+        budget(f"log_metrics, one metric, {face} face, median (budget)", "µs", calls["one"] * 1e6, 2)
+        budget(f"log_metrics, ten metrics, {face} face, median per metric (budget)", "µs", calls["ten"] * 1e6, 1)
+    rate = found["durable"]
+    size = f"{rate['points'] / 1e6:g} M points, ten a call, all durable"
+    rows.append(Row(what=f"{size} (budget)", unit="points/s", ours=rate["ours"], peer=1.5e6, bar=1))
+    rows.append(
+        Row(what=f"{size}, against encode + write + fdatasync alone", unit="points/s", ours=rate["ours"], peer=rate["peer"], bar=0.5)
+    )
+    budget(f"sealed history, {found['sealed']['points'] / 1e6:g} M points (budget)", "bytes/point", found["sealed"]["bytes"], 6)
+    big = found["large"]
+    budget(
+        f"run of {big['points'] / 1e6:g} M points: peak memory over the result (budget); log {big['log']:.1f} s, "
+        f"seal {big['seal']:.1f} s, read one key {big['read']:.2f} s",
+        "MiB",
+        big["over"],
+        500,
+    )
+    loop = found["stall"]
+    budget(
+        f"longest stall of the loop at {loop['rate'] / 1e3:.0f} k points/s over its own jitter "
+        f"({loop['idle'] * 1e3:.1f} ms); 99.9 % below {loop['p99'] * 1e3:.2f} ms (budget)",
+        "ms",
+        max((loop["busy"] - loop["idle"]) * 1e3, 0.001),
+        5,
+    )
+    runs = found["short_runs"]
+    budget(f"1,000 short runs, bulk sealing, {runs['bulk_files']:.3f} files a run (budget)", "s", runs["bulk"], 2)
+    rows.append(
+        Row(what=f"1,000 short runs, each sealed by itself, {runs['run_files']:.1f} files a run", unit="s", ours=runs["run"])
+    )
+    budget("import aqrec, over a bare interpreter (budget)", "ms", found["import_time"]["import"] * 1e3, 60)
+    budget("from aqrec.sync import R, over a bare interpreter (budget)", "ms", found["import_time"]["r"] * 1e3, 60)
+    return 0 if show("aqrec: the recorder", rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
