@@ -2,9 +2,9 @@
 
     python benchmarks/analysis.py [--quick]
 
-The peer groups the joined frame by day and applies a function to each group, as Qlib does. Both sides get the
-same float64 predictions and float32 labels, each with an index of its own, in the same process, and must agree.
-The best of several rounds counts on either side. ``--quick`` leaves out the large size.
+The peer groups the joined frame by day and applies a function to each group, as Qlib does. Both sides get
+the same float64 predictions and float32 labels, each with an index of its own, in the same process, and must
+agree. The best of several rounds counts on either side. ``--quick`` leaves out the large size.
 
 Below the table: what other shapes of input cost, how much memory is taken beyond the inputs, and how late an
 event loop wakes up while a thread of its own runs an analysis.
@@ -186,7 +186,7 @@ def main() -> int:
     plain = sample(days, names)
     rounds = 5 if quick else 2
     print(
-        f"\nother inputs, {days:,} x {names:,} (ms; memory beyond the inputs in float64 columns of their length)"
+        f"\nother inputs, {days:,} x {names:,} (ms; memory beyond them, in float64 columns of their length)"
     )
     column = 8 * days * names
     for what, pair in shapes(*plain):

@@ -2,6 +2,9 @@
 
 Arguments and results are those of Qlib's functions of the same names. The numbers agree with Qlib's to
 rounding and do not depend on the version of pandas.
+
+Predictions and labels with equal indexes sorted by day are read in place, in small blocks. Other indexes cost
+up to three float64 columns of their length. All of it may run in a thread beside an event loop.
 """
 
 from ._risk import indicator_analysis, risk_analysis

@@ -108,11 +108,14 @@ def leading_columns(values: Floats, absent: Flags | None, count: int, *, largest
     leading = (keys & low)[:, :count]
     if exact and _lossless(low):
         return leading
-    close = np.flatnonzero(_same_prefix(keys, low).any(axis=1))
-    if close.size:
-        subset = np.negative(values[close]) if largest else values[close]
-        order, _ = stable_order(subset, None if absent is None else absent[close], exact=False)
-        leading[close] = order[:, :count]
+    close = _same_prefix(keys, low)
+    rows = np.flatnonzero(close.any(axis=1))
+    if rows.size:
+        rows = rows[_lossy(values[rows], keys[rows] & low, close[rows], low)]
+    if rows.size:
+        subset = np.negative(values[rows]) if largest else values[rows]
+        order, _ = stable_order(subset, None if absent is None else absent[rows], exact=False)
+        leading[rows] = order[:, :count]
     return leading
 
 
@@ -158,6 +161,19 @@ def _pack(values: Floats, absent: Flags | None) -> tuple[Ints, np.int64]:
     keys &= ~low
     keys |= np.arange(columns)
     return keys, low
+
+
+def _lossy(values: Floats, head: Ints, close: Flags, low: np.int64) -> Flags:
+    """Return in which rows unequal values share a prefix, and may be misplaced in `head` or left out."""
+    ordered = gather(values, head)
+    lossy: Flags = (close & (ordered[:, 1:] != ordered[:, :-1])).any(axis=1)
+    if head.shape[1] < values.shape[1]:
+        cut = np.flatnonzero(close[:, -1])
+        behind = values[cut]
+        last = ordered[cut, -1:]
+        bits = (behind + 0.0).view(np.uint64) ^ (last + 0.0).view(np.uint64)
+        lossy[cut] |= ((bits <= np.uint64(low)) & (behind != last)).any(axis=1)
+    return lossy
 
 
 def _lossless(low: np.int64) -> bool:

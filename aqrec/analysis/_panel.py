@@ -165,10 +165,8 @@ def align(pred: Any, label: Any, date_col: str) -> Panel:
         left = replace(right, values=np.full(right.values.size, np.nan, left.values.dtype))
     if _same_codes(left.index, right.index):
         dates, days = sorted_level(left.index, left.where)
-        panel = _by_day(dates, days, left.values, right.values)
-    else:
-        panel = (_merge(left, right) if left.index.nlevels == 2 else None) or _join(left, right)
-    return replace(panel, dates=panel.dates.rename(date_col))
+        return _by_day(dates, days, left.values, right.values)
+    return (_merge(left, right) if left.index.nlevels == 2 else None) or _join(left, right)
 
 
 def row_codes(index: pd.MultiIndex, where: int) -> Codes:

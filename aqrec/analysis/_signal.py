@@ -202,9 +202,8 @@ def calc_long_short_prec(  # noqa: PLR0917 (Qlib's signature)
         raise InvalidValueError(msg)
     panel = align(pred, label, date_col)
     if is_alpha:
-        own = align(
-            label, label, date_col
-        )  # its own order of rows, on which the last digit of a mean depends
+        # The last digit of a mean depends on the order of rows, which the join may have changed.
+        own = align(label, label, date_col)
         means = np.append(compensated_means(own), np.nan)[own.dates.get_indexer(panel.dates)]
         panel = panel.less(means)
     if dropna:

@@ -49,8 +49,10 @@ CONSTANTS = _union(
         "bool bool_ bytes_ complex128 complex64 datetime64 float16 float32 float64 int16 int32 int64 int8 "
         "longdouble str_ timedelta64 uint16 uint32 uint64 uint8",
     ),
-    _names("pandas pandas._libs.missing", "NA"),
 )
+
+# The one instance that pickles share. Attributes set on it change nothing that pandas looks at.
+SHARED = _names("pandas pandas._libs.missing", "NA")
 
 # Classes written in Python or Cython. A pickle may make instances and set their state, no more.
 CLASSES = _union(
@@ -164,19 +166,26 @@ def _array(subtype: object, shape: Any, typecode: Any, /) -> Any:
 def _array_of_buffer(buffer: Any, dtype: Any, shape: Any, order: Any, *axes: Any) -> Any:
     """Guard numpy's ``_frombuffer``: with a data type that says itself whether it holds objects."""
     np: Any = import_module("numpy")
-    # The dtype comes with flags out of the pickle, which could deny that it holds pointers to objects,
-    # and the pickle could change it once more when the array exists. A twin made from its description
-    # has neither fault.
-    twin = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
     # The function has moved between versions of numpy; a reduced array names where it is.
-    return np.zeros(1).__reduce_ex__(5)[0](buffer, twin, shape, order, *axes)
+    return np.zeros(1).__reduce_ex__(5)[0](buffer, _twin(dtype), shape, order, *axes)
 
 
 def _scalar(dtype: Any, data: Any = None, /) -> Any:
     """Guard numpy's ``scalar``; of objects it would only give back ``data``."""
     np: Any = import_module("numpy")
-    twin = np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
-    return np.float64(0).__reduce__()[0](twin, data)
+    return np.float64(0).__reduce__()[0](_twin(dtype), data)
+
+
+def _twin(dtype: Any) -> Any:
+    """Rebuild a data type from its description.
+
+    Its flags come out of the pickle and could deny that it holds pointers to objects; and the pickle could
+    change it once more after an array has been made with it.
+    """
+    np: Any = import_module("numpy")
+    if dtype.fields is None and dtype.subdtype is None:
+        return np.dtype(dtype.str)
+    return np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(dtype))
 
 
 def _dtype(code: object, align: object = False, copy: object = False, /) -> Any:

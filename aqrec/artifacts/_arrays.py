@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -87,7 +89,20 @@ def _checked(codec: Codec, obj: object, where: str = "") -> Any:
 
 
 def _write_array(file: Any, array: Any) -> None:
-    np.lib.format.write_array(file, array, allow_pickle=False)
+    np.lib.format.write_array(file, array, version=_version(array), allow_pickle=False)
+
+
+def _version(array: Any) -> tuple[int, int]:
+    """Choose the oldest version of the format that holds the header; numpy does so with a warning."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    for version, write in (
+        ((1, 0), np.lib.format.write_array_header_1_0),
+        ((2, 0), np.lib.format.write_array_header_2_0),
+    ):
+        with suppress(ValueError):
+            write(io.BytesIO(), header)
+            return version
+    return (3, 0)
 
 
 def _read_array(file: Any) -> Any:

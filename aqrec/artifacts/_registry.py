@@ -80,7 +80,7 @@ def register_codec(codec: Codec, *, replace: bool = False) -> None:
             f"{type(codec).__qualname__} has no name; give the codec one that never changes"
         )
     for suffix in codec.suffixes:
-        if suffix != PurePosixPath(f"x{suffix}").suffix or suffix != suffix.lower():
+        if not suffix or suffix != PurePosixPath(f"x{suffix}").suffix or suffix != suffix.lower():
             raise InvalidNameError(f"codec {codec.name!r} has the ending {suffix!r}; write it like '.npy'")
     with _lock:
         if not replace:

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, BinaryIO, NoReturn
 
-from aqrec.artifacts._allowed import CLASSES, CONSTANTS, FUNCTIONS, GUARDS, INERT
+from aqrec.artifacts._allowed import CLASSES, CONSTANTS, FUNCTIONS, GUARDS, INERT, SHARED
 from aqrec.artifacts._sealed import Inert, SealedFunction, seal_class
 from aqrec.artifacts._trust import ENVIRONMENT_VARIABLE, TrustPolicy
 from aqrec.errors import LoadObjectError, UntrustedObjectError
@@ -30,7 +30,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         # The caller's names come first: they are served as they are, also as data.
         if self._allows(module, name):
             return self._resolve(module, name)
-        if key in CONSTANTS:
+        if key in CONSTANTS or key in SHARED:
             return self._resolve(module, name)
         if key in self.sealed:
             return self.sealed[key][0]

@@ -32,9 +32,9 @@ class ParquetCodec(Codec):
 
     pandas objects come back with their index, column labels, dtypes and the name of a Series. What Parquet
     would change is refused when it is saved: labels of mixed types, repeated labels, columns of arbitrary
-    objects. Not kept: the ``freq`` of a DatetimeIndex, and whether a missing entry of an object column was
-    None or NaN (it loads as None). Tables of pyarrow, polars and others are stored as they are and load as
-    pandas.
+    objects. Not kept: whether a missing entry among Python objects was None or NaN (it loads as None in a
+    column, as NaN in an index), and the ``freq`` of a DatetimeIndex if it is a custom offset. Tables of pyarrow, polars and others are stored
+    as they are and load as pandas.
     """
 
     name = "parquet"
@@ -51,7 +51,7 @@ class ParquetCodec(Codec):
             _through_parquet(table)
         except InvalidValueError:
             raise
-        except (pa.ArrowException, ValueError, TypeError, NotImplementedError, OSError) as error:
+        except (pa.ArrowException, ValueError, TypeError, NotImplementedError, OSError, OverflowError) as error:
             self.refuse(obj, f"a {type(obj).__qualname__} that Parquet cannot hold: {error}")
         return lambda file: pq.write_table(table, file, compression="zstd")
 
@@ -81,7 +81,12 @@ class ParquetCodec(Codec):
             self._check_objects(frame, frame.iloc[:, position], f"column {frame.columns[position]!r}")
         for position, level in enumerate(_levels(frame.index)):
             self._check_objects(frame, level, f"level {position} of the index")
-        table = pa.Table.from_pandas(frame)
+        if any("mixed" in pd.api.types.infer_dtype(level) for level in _levels(frame.columns)):
+            self.refuse(frame, f"a table with the column labels {list(frame.columns)[:5]}")
+        self._set_names(frame, note)
+        note.freq = _frequency(frame.index)
+        # Without a column, the index alone says how many rows there are.
+        table = pa.Table.from_pandas(frame, preserve_index=None if frame.shape[1] else True)
         # What comes back of one row tells all about types and labels. A type that differs is cast
         # when the file is read; what that does not mend is refused here and now.
         plain = _frame(_through_parquet(table), note)
@@ -93,12 +98,19 @@ class ParquetCodec(Codec):
             for position, (old, new) in enumerate(pairs):
                 if old.dtype != new.dtype:
                     note.index[str(position)] = self._cast(old.dtype)
-            names: list[Any] = list(frame.index.names)
-            if any(type(name) is int for name in names):
-                note.names = [name if type(name) is int else name and str(name) for name in names]
         table = table.replace_schema_metadata({**table.schema.metadata, _NOTE: msgspec.json.encode(note)})
-        self._check_alike(frame, _frame(_through_parquet(table), note))
+        self._check_alike(frame, _frame(_through_parquet(table), note), note)
         return table
+
+    def _set_names(self, frame: pd.DataFrame, note: _Note) -> None:
+        """Name levels of the index by text only, and note what they are called."""
+        names: list[Any] = list(frame.index.names)
+        if all(name is None or isinstance(name, str) for name in names):
+            return
+        if not all(name is None or type(name) in (str, int) for name in names):
+            self.refuse(frame, f"a table whose index is named {names}")
+        note.names = names
+        frame.index = frame.index.set_names([None if name is None else str(name) for name in names])
 
     def _cast(self, dtype: Any) -> _Cast:
         if isinstance(dtype, pd.CategoricalDtype):
@@ -127,7 +139,7 @@ class ParquetCodec(Codec):
             if kind not in _OBJECTS:
                 self.refuse(frame, f"a table with {kind} Python objects in {where}")
 
-    def _check_alike(self, before: pd.DataFrame, after: pd.DataFrame) -> None:
+    def _check_alike(self, before: pd.DataFrame, after: pd.DataFrame, note: _Note) -> None:
         for label, old, new in zip(before.columns, before.dtypes, after.dtypes, strict=True):
             if old != new:
                 self.refuse(before, f"a table with dtype {old} in column {label!r}")
@@ -137,7 +149,7 @@ class ParquetCodec(Codec):
             self.refuse(before, f"a table whose columns are named {list(before.columns.names)}")
         if isinstance(before.index, pd.RangeIndex):
             return
-        if list(before.index.names) != list(after.index.names):
+        if (note.names or list(before.index.names)) != list(after.index.names):
             self.refuse(before, f"a table whose index is named {list(before.index.names)}")
         for old, new in zip(_levels(before.index), _levels(after.index), strict=True):
             if old.dtype != new.dtype:
@@ -163,10 +175,22 @@ class _Note(msgspec.Struct):
     index: dict[str, _Cast] = {}
     # Names of the levels, if some are numbers.
     names: list[str | int | None] | None = None
+    freq: str | None = None
 
 
 def _is_arrow_like(obj: object) -> bool:
     return not isinstance(obj, type) and (hasattr(obj, "to_arrow") or hasattr(obj, "__arrow_c_stream__"))
+
+
+def _frequency(index: Any) -> str | None:
+    """Spell the frequency of an index of times, if its name says all about it."""
+    if not isinstance(index, pd.DatetimeIndex | pd.TimedeltaIndex) or index.freq is None:
+        return None
+    try:
+        named = pd.tseries.frequencies.to_offset(index.freqstr) == index.freq
+    except ValueError:
+        named = False
+    return index.freqstr if named else None
 
 
 def _is_object(dtype: Any) -> bool:
@@ -224,6 +248,8 @@ def _to_pandas(table: Any) -> Any:
         return table.to_pandas()
     note = msgspec.json.decode(raw, type=_Note)
     frame = _frame(table, note)
+    if note.freq is not None:
+        frame.index.freq = note.freq
     restored = frame.iloc[:, 0] if note.series else frame
     if note.unnamed:
         restored = restored.rename(None)

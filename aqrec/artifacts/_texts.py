@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aqrec.artifacts._codec import Codec, writing
@@ -30,7 +31,10 @@ class BytesCodec(Codec):
         return writing(data)
 
     def decode(self, file: BinaryIO, _: TrustPolicy, /) -> object:
-        return file.read()
+        # read() would join its pieces at the end and so need the memory twice.
+        data = io.BytesIO()
+        shutil.copyfileobj(file, data, 1 << 18)
+        return data.getvalue()
 
 
 class TextCodec(Codec):

@@ -4,7 +4,7 @@ from aqrec.engine._buffer import DONE, Done, PointLog, Room
 from aqrec.engine._engine import Engine, read_marker
 from aqrec.engine._exit import disown, own, shut_down
 from aqrec.engine._registry import acquire_engine, engines, engines_of, release_engine
-from aqrec.engine._runtime import THREAD_NAME, Runtime, bridge, current_runtime
+from aqrec.engine._runtime import THREAD_NAME, Runtime, bridge, current_runtime, follow
 from aqrec.engine._statistics import Statistics
 from aqrec.engine._summary import RunState
 
@@ -24,6 +24,7 @@ __all__ = [
     "disown",
     "engines",
     "engines_of",
+    "follow",
     "own",
     "read_marker",
     "release_engine",

@@ -14,7 +14,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -52,16 +51,13 @@ from aqrec.format._records import (
 from aqrec.options import Options
 from aqrec.stores import Store, open_store
 
-__all__ = ["Engine", "on_start", "read_marker"]
+__all__ = ["Engine", "read_marker"]
 
 logger = logging.getLogger("aqrec")
 
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT = 300.0
-on_start: list[Callable[[], None]] = []
-"""Called whenever an engine starts: the process's exit has to be watched from then on."""
-
 _points_encoder = msgspec.msgpack.Encoder()
 
 
@@ -143,8 +139,6 @@ class Engine:
                 runtime.acquire()
                 self._runtime = runtime
                 runtime.soon(self._begin)
-                for hook in on_start:
-                    hook()
             return self._runtime
 
     def wake(self) -> None:

@@ -20,9 +20,9 @@ from concurrent.futures import Future
 from types import FrameType, TracebackType
 from typing import Any
 
-from aqrec.engine._engine import Engine, on_start
+from aqrec.engine._engine import Engine
 from aqrec.engine._registry import engines, reset_registry
-from aqrec.engine._runtime import reset_runtime
+from aqrec.engine._runtime import on_use, reset_runtime
 from aqrec.format._records import STATUS_FA, STATUS_FI
 
 __all__ = ["disown", "own", "shut_down"]
@@ -136,5 +136,5 @@ def _after_fork() -> None:
         engine.after_fork()
 
 
-on_start.append(_install)
+on_use.append(_install)
 os.register_at_fork(after_in_child=_after_fork)

@@ -24,6 +24,9 @@ T = TypeVar("T")
 THREAD_NAME = "aqrec-engine"
 _WORKERS = 6
 
+on_use: list[Callable[[], None]] = []
+"""Called on the caller's thread whenever somebody begins to use the runtime: signals can only be watched from the main one."""
+
 
 class Runtime:
     """Event loop, its thread and its worker threads; started on first use, stopped when the last user leaves."""
@@ -37,6 +40,8 @@ class Runtime:
 
     def acquire(self) -> None:
         """Count one more user; starts the thread."""
+        for hook in on_use:
+            hook()
         with self._lock:
             self._users += 1
             self._start()

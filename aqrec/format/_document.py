@@ -81,14 +81,21 @@ class RunDocument(msgspec.Struct, kw_only=True):
         return "run" in self.clocks
 
 
-def _newer(doc: RunDocument, field: str, clock: int) -> bool:
-    if clock < doc.clocks.get(field, -1):
+def _order(value: object) -> bytes:
+    """Return bytes by which different values are put in one order everywhere."""
+    return values.pack({"": msgspec.to_builtins(value)})
+
+
+def _newer(doc: RunDocument, field: str, clock: int, new: object, old: object) -> bool:
+    known = doc.clocks.get(field, -1)
+    # Two writers may draw the same clock: then the value decides, for every reader alike.
+    if clock < known or (clock == known and _order(new) <= _order(old)):
         return False
     doc.clocks[field] = clock
     return True
 
 
-def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912, PLR0915 - one branch an event kind
+def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one branch an event kind
     """Fold one event into `doc`."""
     clock = event.clock
     if isinstance(event, MetricsSummarised):
@@ -99,59 +106,101 @@ def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912, PLR0915 
                 mine[key] = summary
         doc.through[event.writer] = max(event.through, doc.through.get(event.writer, -1))
     elif isinstance(event, StatusSet):
-        if event.status == STATUS_R:
-            doc.start_time = event.time if doc.start_time is None else min(event.time, doc.start_time)
-        if _newer(doc, "status", clock):
-            doc.status = event.status
-            doc.status_reason = event.reason
-            doc.end_time = None if event.status in (STATUS_R, STATUS_S) else event.time
+        _apply_status(doc, event)
     elif isinstance(event, ParamsLogged):
         _apply_params(doc, event)
     elif isinstance(event, TagsSet):
         for key, value in values.unpack(event.tags).items():
-            if _newer(doc, f"tags.{key}", clock):
+            if _newer(doc, f"tags.{key}", clock, [value], [doc.tags[key]] if key in doc.tags else []):
                 doc.tags[key] = value
     elif isinstance(event, TagsDeleted):
         for key in event.keys:
-            if _newer(doc, f"tags.{key}", clock):
+            if _newer(doc, f"tags.{key}", clock, [], [doc.tags[key]] if key in doc.tags else []):
                 doc.tags.pop(key, None)
     elif isinstance(event, ArtifactSaved):
-        if _newer(doc, f"artifacts.{event.ref.path}", clock):
+        if _newer(doc, f"artifacts.{event.ref.path}", clock, event.ref, doc.artifacts.get(event.ref.path)):
             doc.artifacts[event.ref.path] = event.ref
     elif isinstance(event, RunCreated):
-        if "run" not in doc.clocks or clock < doc.clocks["run"]:
-            doc.clocks["run"] = clock
-            doc.experiment_id, doc.experiment_name = event.experiment_id, event.experiment_name
-            doc.parent, doc.created, doc.creator, doc.own_id = event.parent, event.created, event.writer, event.own_id
-            if "name" not in doc.clocks:
-                doc.name = event.name
+        _apply_creation(doc, event)
     elif isinstance(event, RunRenamed):
-        if _newer(doc, "name", clock):
+        if _newer(doc, "name", clock, event.name, doc.name):
             doc.name = event.name
     elif isinstance(event, Sealed):
         part = SealedPart(writer=event.writer, key=event.key, through=event.through, points=event.points)
         if part not in doc.sealed:
             doc.sealed.append(part)
+            doc.sealed.sort(key=lambda sealed: (sealed.writer, sealed.through, sealed.key, sealed.points))
     elif isinstance(event, PointsDropped):
         doc.dropped[event.writer] = max(event.count, doc.dropped.get(event.writer, 0))
-    elif isinstance(event, (RunDeleted, RunRestored)) and _newer(doc, "deleted", clock):
-        doc.deleted = isinstance(event, RunDeleted)
+    elif isinstance(event, (RunDeleted, RunRestored)):
+        deleted = isinstance(event, RunDeleted)
+        if _newer(doc, "deleted", clock, deleted, doc.deleted):
+            doc.deleted = deleted
+
+
+def _apply_status(doc: RunDocument, event: StatusSet) -> None:
+    if event.status == STATUS_R:
+        doc.start_time = event.time if doc.start_time is None else min(event.time, doc.start_time)
+    end = None if event.status in (STATUS_R, STATUS_S) else event.time
+    new, old = (event.status, end, event.reason), (doc.status, doc.end_time, doc.status_reason)
+    if _newer(doc, "status", event.clock, new, old):
+        doc.status, doc.end_time, doc.status_reason = new
+
+
+def _apply_creation(doc: RunDocument, event: RunCreated) -> None:
+    """Let the first creation stand: processes may race for a run id of their own choice."""
+    renamed = "name" in doc.clocks
+    name = doc.name if renamed else event.name
+    new = (event.experiment_id, event.experiment_name, event.parent, event.created, event.writer, event.own_id)
+    old = (doc.experiment_id, doc.experiment_name, doc.parent, doc.created, doc.creator, doc.own_id)
+    first = doc.clocks.get("run")
+    if (
+        first is None
+        or event.clock < first
+        or (event.clock == first and _order([new, name]) < _order([old, doc.name]))
+    ):
+        doc.clocks["run"], doc.name = event.clock, name
+        doc.experiment_id, doc.experiment_name, doc.parent = new[:3]
+        doc.created, doc.creator, doc.own_id = new[3:]
 
 
 def _apply_params(doc: RunDocument, event: ParamsLogged) -> None:
+    """Let the first value of a key stand; every other one that was logged loudly is a conflict."""
     for key, value in values.unpack(event.params).items():
-        field = f"params.{key}"
+        field, quiet = f"params.{key}", f"quiet.{key}"
         first = doc.clocks.get(field)
         if first is None:
             doc.params[key], doc.clocks[field] = value, event.clock
+            if event.quiet:
+                doc.clocks[quiet] = 0
             continue
-        loser = value
-        if event.clock < first:
-            loser, doc.params[key], doc.clocks[field] = doc.params[key], value, event.clock
-        if not same(loser, doc.params[key]) and not event.quiet:
-            others = doc.param_conflicts.setdefault(key, [])
-            if not any(same(loser, other) for other in others):
-                others.append(loser)
+        conflicts = doc.param_conflicts.get(key, [])
+        if (event.clock, _order(value)) < (first, _order(doc.params[key])):
+            if quiet not in doc.clocks:
+                conflicts = [*conflicts, doc.params[key]]
+            doc.params[key], doc.clocks[field] = value, event.clock
+            loud = not event.quiet or any(same(value, other) for other in conflicts)
+        else:
+            loud = not event.quiet and same(value, doc.params[key])
+            if not event.quiet:
+                conflicts = [*conflicts, value]
+            loud = loud or quiet not in doc.clocks
+        if loud:
+            doc.clocks.pop(quiet, None)
+        else:
+            doc.clocks[quiet] = 0
+        doc.param_conflicts.pop(key, None)
+        if others := _distinct(conflicts, doc.params[key]):
+            doc.param_conflicts[key] = others
+
+
+def _distinct(found: list[Any], winner: object) -> list[Any]:
+    """Return the values that are not the winner, each once, in an order that is the same everywhere."""
+    kept: list[Any] = []
+    for value in found:
+        if not same(value, winner) and not any(same(value, other) for other in kept):
+            kept.append(value)
+    return sorted(kept, key=_order)
 
 
 def same(a: object, b: object) -> bool:

@@ -10,8 +10,10 @@ __all__ = ["check_artifact_path", "check_key_name", "check_name", "check_run_id"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][\w-]{0,255}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_IN_PATHS = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 MAX_KEY = 1000
-MAX_PATH = 1000
+MAX_PATH_BYTES = 800
+"""Together with the run's folder a path stays below the 1024 bytes that stores allow."""
 
 
 def check_run_id(run_id: str) -> str:
@@ -51,14 +53,14 @@ def check_artifact_path(path: str, *, allow_root: bool = False) -> str:
     parts = clean.split("/")
     if (
         any(part in {"", ".", ".."} or len(part.encode(errors="replace")) > 255 for part in parts)
-        or len(clean) > MAX_PATH
-        or "\\" in clean
-        or _CONTROL.search(clean)
+        or len(clean.encode(errors="replace")) > MAX_PATH_BYTES
+        or _NOT_IN_PATHS.search(clean)
         or not _encodes(clean)
     ):
         raise InvalidNameError(
             f"artifact path {path[:80]!r} would leave the run's folder or cannot be stored: use relative parts "
-            "separated by '/', without '.', '..', '\\' or control characters"
+            "separated by '/', without '.', '..', '\\' or control characters, at most "
+            f"{MAX_PATH_BYTES} bytes"
         )
     return clean
 

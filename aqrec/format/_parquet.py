@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
+from aqrec.errors import AqrecError, CorruptError
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -55,7 +57,7 @@ class HistoryWriter:
 
         self._pa = pa
         self._bulk = bulk
-        self._schema = _schema(bulk).with_metadata({"aqrec": json.dumps(metadata)})
+        self._schema = _schema(bulk)
         self._sink = pa.PythonFile(file, mode="w")
         texts = ["run_id", "key", "writer"] if bulk else ["key", "writer"]
         self._writer = pq.ParquetWriter(
@@ -71,7 +73,9 @@ class HistoryWriter:
             },
             store_schema=False,
             version="2.6",
+            write_page_checksum=True,
         )
+        self._writer.add_key_value_metadata({"aqrec": json.dumps(metadata)})
         self._waiting: list[tuple[str, str, str, Any, Any, Any]] = []
         self._rows = 0
         self._key: tuple[str, str] | None = None
@@ -146,11 +150,27 @@ class HistoryPart(msgspec.Struct):
 
 
 def read_history(file: BinaryIO, *, key: str, run_id: str) -> list[HistoryPart]:
-    """Return the points of one key and run; only row groups and columns that are needed are read."""
+    """Return the points of one key and run; only row groups and columns that are needed are read.
+
+    Raises `CorruptError` for what is no history; checksums of pages are verified.
+    """
+    try:
+        return _read(file, key, run_id)
+    except AqrecError:
+        raise
+    except OSError as error:
+        if error.errno is not None:  # the file could not be read
+            raise
+        raise CorruptError(f"a sealed history cannot be read: {error}") from error
+    except Exception as error:  # whatever damaged metadata leads a reader to
+        raise CorruptError(f"a sealed history cannot be read: {error}") from error
+
+
+def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:
     import pyarrow.compute as pc  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    parquet = pq.ParquetFile(file)
+    parquet = pq.ParquetFile(file, page_checksum_verification=True)
     names = parquet.schema_arrow.names
     wanted = {"key": key} | ({"run_id": run_id} if "run_id" in names else {})
     parts: list[HistoryPart] = []

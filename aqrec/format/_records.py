@@ -249,14 +249,16 @@ def decode_events(payload: bytes) -> list[Event | UnknownEvent]:
     """Return the events of an EVENTS frame; one of an unknown kind does not hide its neighbours."""
     try:
         return _known.decode(payload)  # type: ignore[return-value]
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         pass
+    try:
+        raws = _raws.decode(payload)
     except msgspec.DecodeError as error:
         raise CorruptError(f"an events frame with a good checksum is no msgpack list: {error}") from error
     events: list[Event | UnknownEvent] = []
-    for raw in _raws.decode(payload):
+    for raw in raws:
         try:
             events.append(_one.decode(raw))
-        except msgspec.ValidationError:
+        except msgspec.DecodeError:
             events.append(UnknownEvent(bytes(raw)))
     return events

@@ -19,6 +19,9 @@ Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 _BIG_INT: Final = 1
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
 _MAX_DEPTH: Final = 200
+_MAX_JSON_BITS: Final = 2048
+"""Python refuses to print or parse longer integers at some length that each process may set."""
+_MARKS: Final = ("$float", "$int", "$dict")
 
 
 def normalise(what: str, value: object, _depth: int = 0) -> Value:
@@ -39,7 +42,10 @@ def normalise(what: str, value: object, _depth: int = 0) -> Value:
     if isinstance(value, (list, tuple)):
         return [normalise(f"{what}[{i}]", item, _depth + 1) for i, item in enumerate(value)]
     if isinstance(value, dict):
-        return {_key(what, k): normalise(f"{what}[{k!r}]", v, _depth + 1) for k, v in value.items()}
+        plain = {_key(what, k): normalise(f"{what}[{k!r}]", v, _depth + 1) for k, v in value.items()}
+        if len(plain) < len(value):
+            raise InvalidValueError(f"{what} has keys that are one text once stored, such as 1 and '1'; use text keys")
+        return plain
     if isinstance(value, (set, frozenset)):
         try:
             return [normalise(what, item, _depth + 1) for item in sorted(value)]
@@ -119,14 +125,19 @@ def unpack(data: bytes | memoryview) -> dict[str, Any]:
 
 
 def to_json(value: Value) -> Any:
-    """Return `value` in a form strict JSON can hold: NaN and infinities become ``{"$float": "nan"}``."""
+    """Return `value` in a form strict JSON can hold.
+
+    NaN and infinities become ``{"$float": "nan"}``, integers of thousands of digits ``{"$int": "0x…"}``.
+    """
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": str(value)}
+    if isinstance(value, int) and value.bit_length() > _MAX_JSON_BITS:
+        return {"$int": hex(value)}
     if isinstance(value, list):
         return [to_json(item) for item in value]
     if isinstance(value, dict):
         plain = {key: to_json(item) for key, item in value.items()}
-        return {"$dict": plain} if len(plain) == 1 and next(iter(plain)) in ("$float", "$dict") else plain
+        return {"$dict": plain} if len(plain) == 1 and next(iter(plain)) in _MARKS else plain
     return value
 
 
@@ -138,6 +149,8 @@ def from_json(value: Any) -> Any:
         if len(value) == 1:
             if "$float" in value:
                 return float(value["$float"])
+            if "$int" in value:
+                return int(value["$int"], 16)
             if "$dict" in value:
                 return {key: from_json(item) for key, item in value["$dict"].items()}
         return {key: from_json(item) for key, item in value.items()}

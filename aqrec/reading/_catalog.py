@@ -196,8 +196,8 @@ class Catalog:
             ):
                 return experiment
         raise ExperimentNotFoundError(
-            f"no experiment has the {'id' if experiment_id is not None else 'name'} "
-            f"{experiment_id if experiment_id is not None else name!r} in {self.store.url}"
+            f"no experiment has the {'name' if name is not None else 'id'} "
+            f"{name if name is not None else experiment_id!r} in {self.store.url}"
             + _there_are([e.name for e in self.experiments.values() if e.alive])
         )
 

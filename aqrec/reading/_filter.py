@@ -8,7 +8,6 @@ that are numbers are ordered as numbers.
 
 from __future__ import annotations
 
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from aqrec.errors import InvalidInputError
@@ -102,32 +101,40 @@ class Order:
         booleans are ordered by value; everything else is greater than they are, and ordered by the code
         points of its text form. What is equal in all keys is ordered by the latest start, then by run id.
         """
-        runs = [
-            Run(doc, latest_of(doc) if self.needs_metrics else _NO_METRICS, artifact_uri)
-            for doc in sorted(docs, key=lambda doc: doc.run_id)
-        ]
-        for key, descending in reversed((*self.terms, (_START, True))):
-            runs = _arranged(runs, key, descending=descending)
-        return [run.doc for run in runs]
+        docs = list(docs)
+        terms = (*self.terms, (_START, True))
+        readers = [reader(key) for key, _ in terms]
+        columns: list[list[Any]] = [[] for _ in terms]
+        for doc in docs:
+            run = Run(doc, latest_of(doc) if self.needs_metrics else _NO_METRICS, artifact_uri)
+            for column, read in zip(columns, readers, strict=True):
+                column.append(read(run))
+        rows = sorted(range(len(docs)), key=lambda row: docs[row].run_id)
+        for (_, descending), column in reversed(list(zip(terms, columns, strict=True))):
+            rows = _arranged(rows, column, descending=descending)
+        return [docs[row] for row in rows]
 
 
-def _arranged(runs: list[Run], key: Key, *, descending: bool) -> list[Run]:
-    read = reader(key)
-    present: list[tuple[tuple[int, Any], Run]] = []
-    unordered: list[Run] = []
-    missing: list[Run] = []
-    for run in runs:
-        value = read(run)
+def _arranged(rows: list[int], column: list[Any], *, descending: bool) -> list[int]:
+    """Return `rows` sorted by the values that `column` has for them; equal ones stay as they were."""
+    numbers: list[int] = []
+    texts: list[int] = []
+    unordered: list[int] = []
+    missing: list[int] = []
+    for row in rows:
+        value = column[row]
         if value is MISSING:
-            missing.append(run)
+            missing.append(row)
         elif not isinstance(value, (int, float)):
-            present.append(((1, text_form(value)), run))
+            texts.append(row)
         elif value == value:  # noqa: PLR0124 - not NaN
-            present.append(((0, value), run))
+            numbers.append(row)
         else:
-            unordered.append(run)
-    present.sort(key=itemgetter(0), reverse=descending)
-    return [run for _, run in present] + unordered + missing
+            unordered.append(row)
+    numbers.sort(key=column.__getitem__, reverse=descending)
+    texts.sort(key=lambda row: text_form(column[row]), reverse=descending)
+    present = texts + numbers if descending else numbers + texts
+    return present + unordered + missing
 
 
 def parse_filter(text: str | None) -> Filter:

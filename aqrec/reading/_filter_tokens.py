@@ -21,7 +21,7 @@ _BACKTICK: Final = r"`(?:``|[^`])*`"
 _TOKEN: Final = re.compile(
     rf"""
     (?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
-    |(?P<key>(?P<entity>[^\W\d]\w*|(?>{_BACKTICK})|(?>{_DOUBLE}))\.(?P<rest>{_SINGLE}|{_DOUBLE}|{_BACKTICK}|[\w.]*))
+    |(?P<key>(?P<entity>[^\W\d]\w*|(?>{_BACKTICK}))\.(?P<rest>{_SINGLE}|{_DOUBLE}|{_BACKTICK}|[\w.]*))
     |(?P<word>[^\W\d]\w*) |(?P<text>{_SINGLE}|{_DOUBLE}) |(?P<name>{_BACKTICK}) |(?P<operator>[=!<>~]+)
     |(?P<mark>[(),])
     """,
@@ -90,8 +90,12 @@ def _unreadable(source: str, text: str, start: int) -> InvalidInputError:
 
 
 def shortened(text: str) -> str:
-    """Return `text` short enough for a line of an error."""
-    return text if len(text) <= 40 else f"{text[:40]}…"
+    """Return `text` fit for a line of an error."""
+    return _printable(text if len(text) <= 40 else f"{text[:40]}…")
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def mistake(source: str, text: str, span: tuple[int, int], problem: str, expected: str) -> InvalidInputError:
@@ -103,8 +107,7 @@ def mistake(source: str, text: str, span: tuple[int, int], problem: str, expecte
     low, high = 0, len(text)
     if len(text) > _WIDEST:
         low, high = max(0, start - _WIDEST // 2), min(len(text), start + _WIDEST // 2)
-    shown = f"{'…' if low else ''}{text[low:high]}{'…' if high < len(text) else ''}"
-    shown = "".join(char if char.isprintable() else " " for char in shown)
+    shown = _printable(f"{'…' if low else ''}{text[low:high]}{'…' if high < len(text) else ''}")
     before = shown[: start - low + (low > 0)]
     # An ideographic space is as wide as the characters it stands under.
     pad = "".join("\u3000" if unicodedata.east_asian_width(char) in "WF" else " " for char in before)

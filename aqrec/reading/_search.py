@@ -171,16 +171,16 @@ def _floats(cells: _Cells, count: int) -> NDArray[np.float64]:
     return column
 
 
-def _objects(values: list[Any], rows: list[int] | None = None, count: int = 0) -> NDArray[np.object_]:
+def _objects(values: list[Any], rows: list[int] | None = None, count: int = 0) -> pd.Series[Any]:
     import numpy as np  # noqa: PLC0415 - heavy
+    import pandas as pd  # noqa: PLC0415 - heavy
 
-    # Not np.array, which would make lists of equal length a second dimension.
+    # np.array would make lists of equal length a second dimension; pandas 3 would make bare arrays of text str.
     cells = np.fromiter(values, dtype=object, count=len(values))
-    if rows is None or len(rows) == count:
-        return cells
-    column = np.full(count, None, dtype=object)
-    column[rows] = cells
-    return column
+    if rows is not None and len(rows) < count:
+        present, cells = cells, np.full(count, None, dtype=object)
+        cells[rows] = present
+    return pd.Series(cells, dtype=object)
 
 
 def _times(values: list[int | None]) -> Any:

@@ -1,16 +1,33 @@
-"""Which run is active: one stack a task (contextvars), so concurrent tasks and threads never disturb each other."""
+"""Which run is active: one stack a task (contextvars), so that tasks and threads leave each other alone."""
 
 from __future__ import annotations
 
 import os
 import threading
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from aqrec.errors import RecorderInitializationError
-from aqrec.recording._run import Run
+from aqrec.recording._views import RecorderView, parent_id
 from aqrec.recording._workspace import ExperimentRef, Workspace
 
-__all__ = ["Active", "activate", "active", "active_experiment", "active_workspace", "deactivate", "mine"]
+if TYPE_CHECKING:
+    from aqrec.recording._run import Run
+
+__all__ = [
+    "Active",
+    "activate",
+    "active",
+    "active_experiment",
+    "active_run",
+    "active_run_of",
+    "active_workspace",
+    "begin",
+    "deactivate",
+    "find_active_run_of",
+    "mine",
+    "parent_in",
+]
 
 
 class Active:
@@ -47,6 +64,12 @@ def activate(experiment: ExperimentRef, run: Run) -> Active:
     return entry
 
 
+def begin(run: Run) -> None:
+    """Set a run RUNNING and put it on top of this task's stack."""
+    run.begin()
+    activate(ExperimentRef(Workspace(run.session), run.doc.experiment_id, run.doc.experiment_name), run)
+
+
 def deactivate(run: Run) -> bool:
     """Take a run off every stack; False if it was on none."""
     found = [entry for entry in list(_everywhere) if entry.closed or entry.run is run]
@@ -70,26 +93,40 @@ def mine(workspace: Workspace | None = None) -> Active | None:
 def active(workspace: Workspace | None = None) -> Active | None:
     """Return the innermost active run of this task, of one workspace if given, or None.
 
-    A plain thread inherits no context; if it has started nothing itself, and one run is active in the process, that one is meant.
+    A plain thread inherits no context; if it has started nothing itself, and one run is active in the
+    process, that one is meant.
     """
-    if (found := mine(workspace)) is not None:
-        return found
-    others = _of_other_threads(workspace)
-    if len(others) > 1:
+    found = _candidates(workspace)
+    if len(found) > 1:
+        names = ", ".join(entry.run.run_id for entry in found[:3])
         raise RecorderInitializationError(
-            f"this thread has started no recorder and {len(others)} are active in others "
-            f"({', '.join(entry.run.run_id for entry in others[:3])}); use the Recorder object itself, or run the "
-            "thread in contextvars.copy_context()"
+            f"this thread has started no recorder and {len(found)} are active in others ({names}); "
+            "use the Recorder object itself, or run the thread in contextvars.copy_context()"
         )
-    return others[0] if others else None
+    return found[0] if found else None
+
+
+def active_run(workspace: Workspace | None = None) -> Run:
+    """Return the active run or raise `RecorderInitializationError`."""
+    entry = active(workspace)
+    return _needed(entry.run if entry else None, workspace.session.url if workspace else "this task")
+
+
+def active_run_of(experiment: ExperimentRef) -> Run:
+    """Return the experiment's active run or raise `RecorderInitializationError`."""
+    return _needed(find_active_run_of(experiment), f"experiment {experiment.name!r}")
+
+
+def find_active_run_of(experiment: ExperimentRef) -> Run | None:
+    """Return the experiment's active run, or None if there is none or it is not clear which."""
+    found = [entry for entry in _candidates(experiment.workspace) if entry.experiment == experiment]
+    return found[0].run if len(found) == 1 else None
 
 
 def active_workspace() -> Workspace | None:
     """Return the store of the active run, also where the store is clear and the run is not, or None."""
-    if (found := mine()) is not None:
-        return found.experiment.workspace
-    others = {entry.run.session: entry.experiment.workspace for entry in _of_other_threads(None)}
-    return others.popitem()[1] if len(others) == 1 else None
+    found = {entry.run.session.url: entry.experiment.workspace for entry in _candidates(None)}
+    return found.popitem()[1] if len(found) == 1 else None
 
 
 def active_experiment(
@@ -102,7 +139,17 @@ def active_experiment(
     return entry.experiment if entry is not None else None
 
 
-def _of_other_threads(workspace: Workspace | None) -> list[Active]:
+def parent_in(workspace: Workspace, parent: RecorderView | str | None) -> str | None:
+    """Return the id of the parent given, or of the run that is active here already."""
+    entry = mine(workspace) if parent is None else None
+    return entry.run.run_id if entry is not None else parent_id(parent)
+
+
+def _candidates(workspace: Workspace | None) -> list[Active]:
+    """Return this task's innermost run, or, where it has none, those of the other threads."""
+    found = mine(workspace)
+    if found is not None:
+        return [found]
     here, process = threading.get_ident(), os.getpid()
     return [
         entry
@@ -111,5 +158,13 @@ def _of_other_threads(workspace: Workspace | None) -> list[Active]:
     ]
 
 
+def _needed(run: Run | None, where: str) -> Run:
+    if run is None:
+        raise RecorderInitializationError(
+            f"no recorder is active in {where}; start one with R.start(), or get one by its id"
+        )
+    return run
+
+
 def _fits(entry: Active, workspace: Workspace | None) -> bool:
-    return workspace is None or entry.run.session is workspace.session
+    return workspace is None or entry.run.session.url == workspace.session.url

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aqrec.artifacts import (
     Digest,
@@ -30,6 +30,9 @@ from aqrec.format._ids import now_ms
 from aqrec.format._names import check_artifact_path
 from aqrec.format._records import ArtifactRef, ArtifactSaved
 from aqrec.recording._run import Run
+
+if TYPE_CHECKING:
+    from aqrec.artifacts._trust import TrustMode
 
 __all__ = [
     "download_artifact",
@@ -64,7 +67,10 @@ async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, com
 
 
 async def save_objects(
-    run: Run, objects: Mapping[str, object], artifact_path: str | None, local_path: str | os.PathLike[str] | None
+    run: Run,
+    objects: Mapping[str, object],
+    artifact_path: str | None,
+    local_path: str | os.PathLike[str] | None,
 ) -> None:
     """Save objects under their names, or a file or the content of a folder."""
     if local_path is not None:
@@ -111,9 +117,7 @@ async def save_provenance(run: Run, texts: Mapping[str, bytes]) -> None:
         await _record(run, path, key, digest, codec_for_load(path), None)
 
 
-def _files_of(
-    path: Path, artifact_path: str | None, *, content_only: bool
-) -> list[tuple[Path, str]]:
+def _files_of(path: Path, artifact_path: str | None, *, content_only: bool) -> list[tuple[Path, str]]:
     if path.is_file():
         return [(path, _join(artifact_path, path.name))]
     if not path.is_dir():
@@ -130,7 +134,9 @@ def _files_of(
 async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
     """Copy a file, or a folder under its own name, into the run."""
     loop = asyncio.get_running_loop()
-    files = await loop.run_in_executor(None, lambda: _files_of(Path(local_path), artifact_path, content_only=False))
+    files = await loop.run_in_executor(
+        None, lambda: _files_of(Path(local_path), artifact_path, content_only=False)
+    )
     await _log_files(run, files)
 
 
@@ -167,9 +173,12 @@ async def list_artifacts(run: Run, artifact_path: str | None) -> list[str]:
     return sorted(children)
 
 
-async def load_object(run: Run, name: str, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
+async def load_object(
+    run: Run, name: str, trust: TrustPolicy | TrustMode | None, unpickler: type[Any] | None
+) -> Any:
     """Load an artifact as an object."""
     path = check_artifact_path(name)
+    policy = default_trust(trust, run.session.options.allow) if isinstance(trust, str) else trust
     damage: CorruptError | None = None
     seen: ArtifactRef | None = None
     for _ in range(3):
@@ -182,11 +191,13 @@ async def load_object(run: Run, name: str, trust: TrustPolicy | None, unpickler:
             break
         seen = ref
         try:
-            return await _load(run, ref, trust, unpickler)
+            return await _load(run, ref, policy, unpickler)
         except CorruptError as error:
             damage = error
         except NotFoundError as error:
-            damage = CorruptError(f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing")
+            damage = CorruptError(
+                f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing"
+            )
             damage.__cause__ = error
     assert damage is not None
     raise LoadObjectError(f"artifact {path!r} of run {run.run_id} is damaged: {damage}") from damage
@@ -223,7 +234,9 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
     if not wanted:
         raise ObjectNotFoundError(f"run {run.run_id} has no artifact or folder {clean!r}")
     loop = asyncio.get_running_loop()
-    target = Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))
+    target = (
+        Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))
+    )
     slots = asyncio.Semaphore(_FILES_AT_ONCE)
 
     async def one(name: str, ref: ArtifactRef) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Any
 
@@ -40,21 +40,25 @@ class Defaults:
 
     def current_uri(self) -> str:
         """Return the URL of the active run's store, or the default."""
-        entry = _active.active()
-        return entry.run.session.url if entry is not None else canonical_url(self.default_uri())
+        workspace = _active.active_workspace()
+        return workspace.session.url if workspace is not None else canonical_url(self.default_uri())
 
-    def workspace(self, uri: str | None = None) -> Workspace:
-        """Return the workspace of a URL; default: that of the active run, else of the default URL."""
-        if uri is None:
-            entry = _active.active()
-            if entry is not None:
-                return entry.experiment.workspace
-        canonical = canonical_url(str(uri) if uri is not None else self.default_uri())
+    def current_workspace(self) -> Workspace:
+        """Return the active run's workspace, or the default URL's."""
+        return _active.active_workspace() or self._opened(self.default_uri())
+
+    def workspace_to_start(self, uri: str | None = None) -> Workspace:
+        """Return where a new run goes: a URL's workspace, that of this task's own run, or the default URL's."""
+        entry = _active.mine() if uri is None else None
+        return entry.experiment.workspace if entry is not None else self._opened(uri or self.default_uri())
+
+    def _opened(self, uri: str) -> Workspace:
+        canonical = canonical_url(str(uri))
         with self._lock:
             workspace = self._workspaces.get(canonical)
             if workspace is None or workspace.session.closed:
-                workspace = Workspace(Session(canonical, self.options, self.storage_options), self.default_exp_name)
-                self._workspaces[canonical] = workspace
+                session = Session(canonical, self.options, self.storage_options, self.default_exp_name)
+                workspace = self._workspaces[canonical] = Workspace(session)
             return workspace
 
     def configure(
@@ -85,7 +89,7 @@ class Defaults:
         return sessions
 
     @contextlib.contextmanager
-    def override(self, uri: str) -> Iterator[None]:
+    def override(self, uri: str) -> Generator[None]:
         """Change the default URL for this task."""
         canonical_url(str(uri))
         token = self._override.set(str(uri))
@@ -101,25 +105,17 @@ class Defaults:
         """
         entry = _active.active()
         if entry is None:
-            workspace = self.workspace()
+            workspace = self.workspace_to_start()
             experiment = workspace.experiment(workspace.default_exp_name)
             run = workspace.new_run(experiment)
             run.begin()
             entry = _active.activate(experiment, run)
         return entry.run
 
-    def active_run(self) -> Run:
-        """Return the active run or raise `RecorderInitializationError`."""
-        entry = _active.active()
-        if entry is None:
-            raise RecorderInitializationError(
-                "no recorder is active in this task; start one with R.start(), or get one with R.get_recorder()"
-            )
-        return entry.run
-
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Make a lock of our own: the parent's may be held for ever."""
         self._lock = threading.Lock()
 
 
 defaults = Defaults()
-os.register_at_fork(after_in_child=defaults._after_fork)  # noqa: SLF001 - the module's own object
+os.register_at_fork(after_in_child=defaults.after_fork)

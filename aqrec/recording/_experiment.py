@@ -2,74 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from aqrec.errors import InvalidInputError
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording._recorder import Recorder
-from aqrec.recording._run import Run
-from aqrec.recording._workspace import ExperimentRef
+from aqrec.recording._views import ExperimentView, parent_id
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     import pandas as pd
 
 T = TypeVar("T")
 
-__all__ = ["Experiment", "active_run_of", "parent_id"]
+__all__ = ["Experiment"]
 
 
-def parent_id(parent: object) -> str | None:
-    """Return the id of a parent given as a recorder of either face, an id, or None."""
-    if parent is None or isinstance(parent, str):
-        return parent
-    identity = getattr(parent, "id", None)
-    if isinstance(identity, str):
-        return identity
-    raise InvalidInputError(f"parent={parent!r}: give a Recorder or its id")
-
-
-def active_run_of(experiment: ExperimentRef) -> Run | None:
-    """Return the task's active run if it belongs to the experiment."""
-    entry = _active.active(experiment.workspace)
-    return entry.run if entry is not None and entry.experiment == experiment else None
-
-
-class Experiment:
+class Experiment(ExperimentView):
     """A named set of runs. Two experiments of one name in one store are the same."""
-
-    def __init__(self, ref: ExperimentRef) -> None:
-        self._ref = ref
-
-    def __repr__(self) -> str:
-        return f"Experiment(name={self.name!r}, id={self.id!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Experiment) and other._ref == self._ref
-
-    def __hash__(self) -> int:
-        return hash(self._ref)
-
-    @property
-    def id(self) -> str:
-        """Derived from the name, so that racing creators agree."""
-        return self._ref.experiment_id
-
-    @property
-    def name(self) -> str:
-        """The unique name."""
-        return self._ref.name
 
     @property
     def active_recorder(self) -> Recorder | None:
-        """This task's active recorder if it belongs here."""
-        run = active_run_of(self._ref)
+        """Active recorder of this task if it belongs here, or None."""
+        run = _active.find_active_run_of(self._ref)
         return Recorder(run) if run is not None else None
 
     async def info(self) -> dict[str, Any]:
-        """Return class, id, name, active_recorder (id or None) and recorders (ids, the latest start first)."""
-        run = active_run_of(self._ref)
+        """Return class, id, name, active_recorder (id or None), recorders (ids, the latest start first)."""
+        run = _active.find_active_run_of(self._ref)
         return await self._call(self._ref.workspace.info(self._ref, run.run_id if run else None))
 
     async def start(
@@ -80,10 +42,12 @@ class Experiment:
         resume: bool = False,
         parent: Recorder | str | None = None,
     ) -> Recorder:
-        """Start a recorder, or with `resume` go on with an old one (the latest of the name); make it active."""
-        _, run = await self._call(
+        """Start a recorder, or with `resume` go on with an old one; make it this task's active one.
+
+        The arguments are those of `ExperimentManager.start_exp`; it has a parent only if one is given.
+        """
+        ref, run = await self._call(
             self._ref.workspace.start_run(
-                experiment_id=None,
                 experiment_name=self.name,
                 recorder_id=recorder_id,
                 recorder_name=recorder_name,
@@ -91,19 +55,21 @@ class Experiment:
                 parent=parent_id(parent),
             )
         )
-        _active.activate(self._ref, run)
+        _active.activate(ref, run)
         return Recorder(run)
 
     async def end(self, recorder_status: str = STATUS_FI) -> None:
         """End this task's active recorder of the experiment; nothing to do if there is none."""
-        entry = _active.active(self._ref.workspace)
+        entry = _active.mine(self._ref.workspace)
         if entry is not None and entry.experiment == self._ref:
-            _active.deactivate(entry)
-            session = self._ref.workspace.session
-            await session.runtime.run(entry.run.end(recorder_status), shield=True)
+            await Recorder(entry.run).end_run(recorder_status)
 
     async def create_recorder(
-        self, recorder_name: str | None = None, *, recorder_id: str | None = None, parent: Recorder | str | None = None
+        self,
+        recorder_name: str | None = None,
+        *,
+        recorder_id: str | None = None,
+        parent: Recorder | str | None = None,
     ) -> Recorder:
         """Create a recorder without starting it (status SCHEDULED); start it by ``async with recorder:``.
 
@@ -114,13 +80,15 @@ class Experiment:
         )
         return Recorder(run)
 
-    async def get_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> Recorder:
+    async def get_recorder(
+        self, *, recorder_id: str | None = None, recorder_name: str | None = None
+    ) -> Recorder:
         """Return a recorder by id, or the latest of a name; without either, this task's active one.
 
         Raises `RecorderNotFoundError`, or `RecorderInitializationError` when none is active.
         """
         if recorder_id is None and recorder_name is None:
-            return Recorder(self._ref.workspace.refuse_none(active_run_of(self._ref)))
+            return Recorder(_active.active_run_of(self._ref))
         return Recorder(await self._call(self._ref.workspace.find_run(recorder_id, recorder_name, self._ref)))
 
     @overload
@@ -171,7 +139,9 @@ class Experiment:
             self._ref.workspace.search([self.id], None, filter_string, order_by, max_results, view)
         )
 
-    async def delete_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> None:
+    async def delete_recorder(
+        self, *, recorder_id: str | None = None, recorder_name: str | None = None
+    ) -> None:
         """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back."""
         await self._call(self._ref.workspace.delete_run(recorder_id, recorder_name, self._ref))
 

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -42,14 +42,19 @@ from aqrec.recording._session import Session
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aqrec.artifacts import TrustPolicy
+    from aqrec.artifacts._trust import TrustMode
     from aqrec.engine import RunState
 
-__all__ = ["Run", "end_status"]
+__all__ = ["Point", "Run", "end_status"]
 
 logger = logging.getLogger("aqrec")
 
 _MAX_VALUES = 32 * 1024 * 1024
 _PROVENANCE_TIMEOUT = 15.0
+
+Point = tuple[str, float, int | None, int | None]
+"""(key, value, step or None, timestamp in ms since epoch or None for now)"""
 
 
 def end_status(error: BaseException | None) -> tuple[str, str]:
@@ -134,17 +139,46 @@ class Run:
         if names:
             self.post(TagsDeleted(clock=self._clock(), run_id=self.run_id, keys=names))
 
-    def check_batch(self, params: Mapping[str, object] | None, tags: Mapping[str, object] | None) -> None:
-        """Refuse bad params or tags before any part of a batch is recorded."""
-        self._clean("tag", tags or {})
-        for key, value in self._clean("param", params or {}).items():
+    def log_batch(
+        self,
+        metrics: Mapping[str, float] | Iterable[Point],
+        params: Mapping[str, object] | None,
+        tags: Mapping[str, object] | None,
+        step: int | None,
+        timestamp: int | None,
+    ) -> Room | None:
+        """Log metrics, params and tags; bad params or tags are refused before any part is recorded."""
+        self._check_batch(params or {}, tags or {})
+        room = self._log_points(metrics, step, timestamp)
+        self.log_params(params or {})
+        self.set_tags(tags or {})
+        return room
+
+    def _check_batch(self, params: Mapping[str, object], tags: Mapping[str, object]) -> None:
+        self._clean("tag", tags)
+        for key, value in self._clean("param", params).items():
             if key in self.doc.params and not same(value, self.doc.params[key]):
-                raise ParamConflictError(f"param {key!r} is {self.doc.params[key]!r} already; nothing was recorded")
+                raise ParamConflictError(
+                    f"param {key!r} is {self.doc.params[key]!r} already; nothing was recorded"
+                )
+
+    def _log_points(
+        self, metrics: Mapping[str, float] | Iterable[Point], step: int | None, timestamp: int | None
+    ) -> Room | None:
+        if isinstance(metrics, Mapping):
+            points = [(step, timestamp, dict(cast("Mapping[str, float]", metrics)))]
+        else:
+            points = [(at, stamp, {key: value}) for key, value, at, stamp in metrics]
+        room: Room | None = None
+        for at, stamp, values_of in points:
+            room = (self.log(at, values_of) if stamp is None else self.log_at(at, stamp, values_of)) or room
+        return room
 
     @staticmethod
     def _clean(what: str, given: Mapping[str, object]) -> dict[str, values.Value]:
         return {
-            check_key_name(what, key): values.normalise(f"{what} {key!r}", value) for key, value in given.items()
+            check_key_name(what, key): values.normalise(f"{what} {key!r}", value)
+            for key, value in given.items()
         }
 
     @staticmethod
@@ -174,6 +208,7 @@ class Run:
         engine = self.engine
         self._pid = os.getpid()
         engine.run_started(self.state)
+        self.session.begun[self.run_id] = self
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
         own(engine, self.run_id, self.end)
         self._note_provenance()
@@ -184,7 +219,10 @@ class Run:
             return
         from aqrec import provenance  # noqa: PLC0415 - keeps the import of aqrec light
 
-        params = {"cmd-sys.argv": provenance.argv_text(), **provenance.selected_environment(options.environment)}
+        params = {
+            "cmd-sys.argv": provenance.argv_text(),
+            **provenance.selected_environment(options.environment),
+        }
         self.log_params(params, quiet=True)
 
         try:
@@ -240,8 +278,11 @@ class Run:
             if not done:
                 self._provenance.cancel()
             self._provenance = None
-        self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason))
+        self.post(
+            StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason)
+        )
         disown(engine, self.run_id)
+        self.session.begun.pop(self.run_id, None)
         try:
             await engine.flush()
             for sealed in await engine.run_ended(self.state):
@@ -289,3 +330,49 @@ class Run:
         """Return the history of one metric."""
         return await read_metric_history(self.engine.store, self.document, key)
 
+    # -- artifacts, on the engine thread; the module is imported when it is needed, which keeps `import aqrec` light ------
+
+    async def save_objects(
+        self,
+        objects: Mapping[str, object],
+        artifact_path: str | None,
+        local_path: str | os.PathLike[str] | None,
+    ) -> None:
+        """Save objects under their names, or a file or the content of a folder."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        await self.session.prepare()
+        await artifacts.save_objects(self, objects, artifact_path, local_path)
+
+    async def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
+        """Copy a file, or a folder under its own name, into the run."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        await self.session.prepare()
+        await artifacts.log_artifact(self, local_path, artifact_path)
+
+    async def load_object(
+        self, name: str, trust: TrustPolicy | TrustMode | None, unpickler: type[Any] | None
+    ) -> Any:
+        """Load an artifact as an object."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        return await artifacts.load_object(self, name, trust, unpickler)
+
+    async def list_artifacts(self, artifact_path: str | None) -> list[str]:
+        """Return the direct children of a folder as paths from the run's root."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        return await artifacts.list_artifacts(self, artifact_path)
+
+    async def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None) -> str:
+        """Copy an artifact or a folder of them to this machine; return where it is."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        return await artifacts.download_artifact(self, path, dst_path)
+
+    def local_dir(self) -> str:
+        """Return the folder of the run's artifacts on this machine."""
+        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
+
+        return artifacts.local_dir(self)

@@ -20,7 +20,8 @@ from aqrec.engine import (
     read_marker,
     release_engine,
 )
-from aqrec.errors import AqrecError, ClosedError
+from aqrec.errors import ClosedError
+from aqrec.format._names import check_name
 from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
@@ -40,10 +41,17 @@ class Session:
     Opened on first use: constructing one does no I/O and starts no thread.
     """
 
-    def __init__(self, url: str, options: Options, storage_options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        options: Options,
+        storage_options: dict[str, Any] | None = None,
+        default_exp_name: str = "Experiment",
+    ) -> None:
         self.url = canonical_url(url)
         self.options = options
         self.storage_options = storage_options
+        self.default_exp_name = check_name("experiment", default_exp_name)
         self.closed = False
         self.written: set[tuple[str, str]] = set()
         """(key, checksum) of artifacts that this process wrote: their pickles are its own"""
@@ -81,7 +89,9 @@ class Session:
         return self._catalog
 
     def _take(self) -> None:
-        if self._pid != os.getpid():  # forked: the engine has reset itself; its thread and the catalog's lock are the parent's
+        if (
+            self._pid != os.getpid()
+        ):  # forked: the engine has reset itself; its thread and the catalog's lock are the parent's
             self._pid = os.getpid()
             self._lock = threading.Lock()
             self._runtime = None
@@ -131,20 +141,29 @@ class Session:
     async def close(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """End the runs that were begun here and not ended, then close the engine if nobody else uses it."""
         self.closed = True
-        await self._end_runs(status, reason)
-        engine, self._engine = self._engine, None
-        if engine is not None and release_engine(engine):
-            self._released = engine
-            await engine.close()
+        try:
+            await self._end_runs(status, reason)
+        finally:
+            engine, self._engine = self._engine, None
+            if engine is not None and release_engine(engine):
+                self._released = engine
+                await engine.close()
 
     async def _end_runs(self, status: str, reason: str) -> None:
+        runs = list(self.begun.values())
         try:
             async with asyncio.timeout(self.options.close_timeout):
-                await asyncio.gather(*(run.end(status, reason) for run in list(self.begun.values())))
+                results = await asyncio.gather(
+                    *(run.end(status, reason) for run in runs), return_exceptions=True
+                )
         except TimeoutError:
-            logger.error("aqrec: %s stay RUNNING: %s did not answer", ", ".join(self.begun), self.url)
-        except AqrecError as error:
-            logger.error("aqrec: a run could not be ended: %s", error)
+            logger.error(
+                "aqrec: runs not stored to their end in %s: %s", self.url, [run.run_id for run in runs]
+            )
+            return
+        for error in results:
+            if error is not None:  # recording is strict
+                raise error
 
     def _release(self) -> None:
         engine, self._released = self._released, None
@@ -182,7 +201,9 @@ class Session:
             future.add_done_callback(lambda _: self._release())
             raise
         # Joining threads that are ending takes microseconds, but not on the caller's loop.
-        await asyncio.get_running_loop().run_in_executor(None, self._release) if _on_asyncio() else self._release()
+        await asyncio.get_running_loop().run_in_executor(
+            None, self._release
+        ) if _on_asyncio() else self._release()
 
 
 def _on_asyncio() -> bool:

@@ -12,7 +12,6 @@ from aqrec.errors import (
     ExpAlreadyExistError,
     ExperimentNotFoundError,
     InvalidInputError,
-    RecorderInitializationError,
     RecorderNotFoundError,
 )
 from aqrec.format import _layout as layout
@@ -20,7 +19,13 @@ from aqrec.format._document import RunDocument
 from aqrec.format._ids import experiment_id as derive_experiment_id
 from aqrec.format._ids import new_id, now_ms
 from aqrec.format._names import check_name, check_run_id
-from aqrec.format._records import STATUSES, ExperimentCreated, ExperimentDeleted, ExperimentRestored, RunCreated
+from aqrec.format._records import (
+    STATUSES,
+    ExperimentCreated,
+    ExperimentDeleted,
+    ExperimentRestored,
+    RunCreated,
+)
 from aqrec.reading import ExperimentDocument, Selection, to_frame
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
@@ -56,9 +61,9 @@ class ExperimentRef:
 class Workspace:
     """Experiments and runs of one store."""
 
-    def __init__(self, session: Session, default_exp_name: str) -> None:
+    def __init__(self, session: Session) -> None:
         self.session = session
-        self.default_exp_name = check_name("experiment", default_exp_name)
+        self.default_exp_name = session.default_exp_name
 
     # -- without reading the store -----------------------------------------------------------------------------------
 
@@ -110,7 +115,9 @@ class Workspace:
             self.session.remember(run)
         return run
 
-    async def create_run(self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None) -> Run:
+    async def create_run(
+        self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None
+    ) -> Run:
         """Create a run; refuse an id that is taken."""
         await self.session.prepare()
         if run_id is not None:
@@ -126,12 +133,12 @@ class Workspace:
     async def start_run(
         self,
         *,
-        experiment_id: str | None,
-        experiment_name: str | None,
-        recorder_id: str | None,
-        recorder_name: str | None,
-        resume: bool,
-        parent: str | None,
+        experiment_id: str | None = None,
+        experiment_name: str | None = None,
+        recorder_id: str | None = None,
+        recorder_name: str | None = None,
+        resume: bool = False,
+        parent: str | None = None,
     ) -> tuple[ExperimentRef, Run]:
         """Start a new run, or resume one by id or name (an unknown one becomes new)."""
         await self.session.prepare()
@@ -159,11 +166,17 @@ class Workspace:
         if recorder_id is not None and (known := self.session.known(recorder_id)) is not None:
             return known
         catalog = await self.session.refresh()
-        doc = await catalog.find_run(recorder_id, recorder_name, experiment.experiment_id if experiment else None)
+        doc = await catalog.find_run(
+            recorder_id, recorder_name, experiment.experiment_id if experiment else None
+        )
         return self.handle(doc)
 
     async def list_runs(
-        self, experiment: ExperimentRef | None, status: str | None = None, max_results: int | None = None, filter_string: str = ""
+        self,
+        experiment: ExperimentRef | None,
+        status: str | None = None,
+        max_results: int | None = None,
+        filter_string: str = "",
     ) -> list[Run]:
         """Return the living runs of an experiment (or all), the latest start first."""
         if status is not None and status not in STATUSES:
@@ -204,16 +217,25 @@ class Workspace:
         """Return the experiment that was read."""
         return ExperimentRef(self, doc.experiment_id, doc.name)
 
-    async def find_experiment(self, experiment_id: str | None, name: str | None, *, create: bool) -> ExperimentRef:
+    async def find_experiment(
+        self, experiment_id: str | None, name: str | None, *, create: bool
+    ) -> ExperimentRef:
         """Return an experiment by id or name (default: the default one); create it when missing and allowed."""
         if experiment_id is None:
             wanted = self.experiment(name if name is not None else self.default_exp_name)
             if create:
                 return wanted  # its first run makes it exist; racing creators derive the same id
             catalog = await self.session.refresh()
-            return self.experiment_of(catalog.find_experiment(wanted.experiment_id))
+            return self.experiment_of(catalog.find_experiment(wanted.experiment_id, wanted.name))
         catalog = await self.session.refresh()
         return self.experiment_of(catalog.find_experiment(experiment_id))
+
+    async def get_experiment(
+        self, experiment_id: str | None, name: str | None, *, create: bool
+    ) -> ExperimentRef:
+        """Return an experiment as `find_experiment` does; a created one exists for everybody at once."""
+        experiment = await self.find_experiment(experiment_id, name, create=create)
+        return await self.ensure(experiment) if create else experiment
 
     async def ensure(self, experiment: ExperimentRef) -> ExperimentRef:
         """Make an experiment exist without a run."""
@@ -223,7 +245,9 @@ class Workspace:
         if known is None or not known.alive:
             engine = self.session.engine
             engine.post(
-                ExperimentCreated(clock=engine.clock.now(), experiment_id=experiment.experiment_id, name=experiment.name)
+                ExperimentCreated(
+                    clock=engine.clock.now(), experiment_id=experiment.experiment_id, name=experiment.name
+                )
             )
             await engine.flush()
         return experiment
@@ -234,13 +258,19 @@ class Workspace:
         catalog = await self.session.refresh()
         known = catalog.experiments.get(experiment.experiment_id)
         if known is not None and known.alive:
-            raise ExpAlreadyExistError(f"experiment {experiment.name!r} exists in {self.session.url}; use get_exp() to get it")
+            raise ExpAlreadyExistError(
+                f"experiment {experiment.name!r} exists in {self.session.url}; use get_exp() to get it"
+            )
         return await self.ensure(experiment)
 
     async def list_experiments(self) -> list[ExperimentRef]:
         """Return the living experiments, by name."""
         catalog = await self.session.refresh()
-        return [self.experiment_of(doc) for doc in sorted(catalog.experiments.values(), key=lambda d: d.name) if doc.alive]
+        return [
+            self.experiment_of(doc)
+            for doc in sorted(catalog.experiments.values(), key=lambda d: d.name)
+            if doc.alive
+        ]
 
     async def delete_experiment(self, experiment_id: str | None, name: str | None) -> None:
         """Hide an experiment and the runs it has now."""
@@ -260,14 +290,18 @@ class Workspace:
         catalog = await self.session.refresh()
         known = catalog.experiments.get(wanted)
         if known is None or not known.hidden_until:
-            raise ExperimentNotFoundError(f"no deleted experiment {experiment_id or name!r} in {self.session.url}")
+            raise ExperimentNotFoundError(
+                f"no deleted experiment {experiment_id or name!r} in {self.session.url}"
+            )
         await self.session.prepare()
         engine = self.session.engine
         engine.post(ExperimentRestored(clock=engine.clock.now(), experiment_id=wanted))
         await engine.flush()
         return self.experiment_of(known)
 
-    async def delete_run(self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None) -> None:
+    async def delete_run(
+        self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None
+    ) -> None:
         """Hide a run."""
         run = await self._named(recorder_id, recorder_name, experiment, "delete_recorder")
         run.delete()
@@ -280,7 +314,9 @@ class Workspace:
         await self.session.engine.flush()
         return run
 
-    async def _named(self, recorder_id: str | None, name: str | None, experiment: ExperimentRef | None, call: str) -> Run:
+    async def _named(
+        self, recorder_id: str | None, name: str | None, experiment: ExperimentRef | None, call: str
+    ) -> Run:
         if recorder_id is None and name is None:
             raise InvalidInputError(f"{call} needs recorder_id or recorder_name")
         await self.session.prepare()
@@ -296,11 +332,3 @@ class Workspace:
             "active_recorder": active,
             "recorders": [run.run_id for run in runs],
         }
-
-    def refuse_none(self, run: Run | None) -> Run:
-        """Return the active run or say that there is none."""
-        if run is None:
-            raise RecorderInitializationError(
-                f"no recorder is active in {self.session.url}; start one with R.start(), or name it by recorder_id"
-            )
-        return run

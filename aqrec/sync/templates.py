@@ -1,7 +1,7 @@
 """Record templates for blocking code: the classes of `aqrec.templates`, with the same names and arguments.
 
-Models, data sets and ``_generate`` run in the calling thread. Those that are async are awaited there, on a loop of
-their own, or in another thread where a loop runs already, as in a notebook.
+Models, data sets and ``_generate`` run in the calling thread. Those that are async are awaited there, on a
+loop of their own, or in another thread where a loop runs already, as in a notebook.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aqrec.errors import LoadObjectError, MissingInputError
 from aqrec.templates._calls import call_blocking
 from aqrec.templates._dataset import (
+    LABEL_ADVICE,
     LABEL_FILE,
     PREDICTION_FILE,
     LabelledDataset,
@@ -29,8 +30,6 @@ from aqrec.templates._plan import (
     check_objects,
     check_on_missing,
     check_recorder,
-    missing_text,
-    not_found_text,
 )
 from aqrec.templates._signal import analysis_files
 
@@ -79,10 +78,10 @@ class RecordTemp(Template):
             except LoadObjectError:
                 if not self._missing({path: template}):
                     raise
-        raise MissingInputError(not_found_text(self, self.recorder.id, places))
+        raise MissingInputError(self._not_found_text(self.recorder.id, places))
 
     def check(self, include_self: bool = False, parents: bool = True) -> None:
-        """Raise `MissingInputError` if an input (`parents`) or a file of its own (`include_self`) is missing."""
+        """Raise `MissingInputError` if an input (`parents`) or an own file (`include_self`) is missing."""
         self._require(self._wanted(include_self, parents))
 
     def generate(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
@@ -98,7 +97,7 @@ class RecordTemp(Template):
     def _require(self, files: Files) -> None:
         missing = self._missing(files)
         if missing:
-            raise MissingInputError(missing_text(self, self.recorder.id, missing))
+            raise MissingInputError(self._missing_text(self.recorder.id, missing))
 
 
 class ACRecordTemp(RecordTemp):
@@ -186,6 +185,7 @@ class SigAnaRecord(ACRecordTemp):
     artifact_path = "sig_analysis"
     depend_cls = SignalRecord
     ana_long_short: bool = False
+    _advice = LABEL_ADVICE
 
     def __init__(  # noqa: PLR0917 - Qlib's order
         self,
@@ -210,7 +210,7 @@ class SigAnaRecord(ACRecordTemp):
         return needed if label is not None else {**needed, SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels (default: ``label.pkl``), log metrics, save the files."""
+        """Compare the saved prediction with the labels (default: ``label.pkl``), log and save the figures."""
         return super().generate(label)
 
     def _generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any]:

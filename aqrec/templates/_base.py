@@ -15,8 +15,6 @@ from aqrec.templates._plan import (
     check_objects,
     check_on_missing,
     check_recorder,
-    missing_text,
-    not_found_text,
 )
 
 if TYPE_CHECKING:
@@ -70,12 +68,13 @@ class RecordTemp(Template):
             except LoadObjectError:
                 if not await self._missing({path: template}):
                     raise
-        raise MissingInputError(not_found_text(self, self.recorder.id, places))
+        raise MissingInputError(self._not_found_text(self.recorder.id, places))
 
     async def check(self, include_self: bool = False, parents: bool = True) -> None:
-        """Raise `MissingInputError` if an input (`parents`) or a file of its own (`include_self`) is missing.
+        """Raise `MissingInputError` if an input (`parents`) or an own file (`include_self`) is missing.
 
-        The message names each file, its run, and the template that makes it.
+        The inputs are those of `generate` without arguments. The message names each missing file, its run,
+        and the template that makes it.
         """
         await self._require(self._wanted(include_self, parents))
 
@@ -92,7 +91,7 @@ class RecordTemp(Template):
     async def _require(self, files: Files) -> None:
         missing = await self._missing(files)
         if missing:
-            raise MissingInputError(missing_text(self, self.recorder.id, missing))
+            raise MissingInputError(self._missing_text(self.recorder.id, missing))
 
 
 class ACRecordTemp(RecordTemp):
@@ -182,7 +181,7 @@ class ACRecordTemp(RecordTemp):
         except MissingInputError as error:
             if self.on_missing == "raise":
                 raise
-            logger.warning("aqrec: nothing is made. %s", error)
+            logger.warning("aqrec: nothing is made: %s", error)
             return None
         objects = check_objects(self, made)
         if objects:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "LABEL_ADVICE",
     "LABEL_FILE",
     "PREDICTION_FILE",
     "LabelledDataset",
@@ -29,6 +30,9 @@ logger = logging.getLogger("aqrec")
 
 PREDICTION_FILE = "pred.pkl"
 LABEL_FILE = "label.pkl"
+LABEL_ADVICE = {
+    LABEL_FILE: "label.pkl is made from a data set that can give labels; without one pass generate(label=...)"
+}
 
 # How Qlib's data sets are asked; those on a plain handler know no `data_key`.
 _WAYS: tuple[dict[str, str], ...] = ({"col_set": "label", "data_key": "raw"}, {"col_set": "label"})

@@ -17,8 +17,6 @@ __all__ = [
     "check_objects",
     "check_on_missing",
     "check_recorder",
-    "missing_text",
-    "not_found_text",
 ]
 
 R = TypeVar("R")
@@ -34,6 +32,8 @@ class Template:
     """Folder of the template's files below the run's artifacts; None: their root"""
     depend_cls: ClassVar[type[Template] | None] = None
     """Template whose files this one needs, and so on through that one's `depend_cls`"""
+    _advice: ClassVar[Mapping[str, str]] = {}
+    """What to add, by path, when an input is missing"""
 
     @classmethod
     def get_path(cls, name: str | None = None) -> str:
@@ -73,6 +73,16 @@ class Template:
     def _wanted(self, include_self: bool, parents: bool) -> Files:
         return {**(self._inputs() if parents else {}), **(self._own() if include_self else {})}
 
+    def _missing_text(self, run_id: str, missing: Files) -> str:
+        files = ", ".join(f"{path!r} (made by {maker.__name__})" for path, maker in missing.items())
+        makers = " and ".join(dict.fromkeys(f"{maker.__name__}.generate()" for maker in missing.values()))
+        advice = "".join(f"; {text}" for path, text in self._advice.items() if path in missing)
+        return f"{type(self).__name__}: run {run_id} lacks {files}; call {makers} on it first{advice}"
+
+    def _not_found_text(self, run_id: str, places: Files) -> str:
+        tried = ", ".join(f"{path!r} (would be made by {maker.__name__})" for path, maker in places.items())
+        return f"{type(self).__name__}: run {run_id} has none of {tried}; generate that template on it first"
+
     @classmethod
     def _promised(cls) -> Sequence[str]:
         # The constructor's arguments, a model or a data set, are not known to a template that comes later.
@@ -99,19 +109,6 @@ def by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
     return folders
 
 
-def missing_text(template: Template, run_id: str, missing: Files) -> str:
-    """Say which files a template lacks, and who makes them."""
-    files = ", ".join(f"{path!r} (made by {maker.__name__})" for path, maker in missing.items())
-    makers = " and ".join(dict.fromkeys(f"{maker.__name__}.generate()" for maker in missing.values()))
-    return f"{type(template).__name__}: run {run_id} lacks {files}; call {makers} on it first"
-
-
-def not_found_text(template: Template, run_id: str, tried: Files) -> str:
-    """Say where a file was looked for."""
-    places = ", ".join(f"{path!r} (would be made by {maker.__name__})" for path, maker in tried.items())
-    return f"{type(template).__name__}: run {run_id} has none of {places}; generate that template on it first"
-
-
 def check_recorder(template: Template, recorder: R | None, *, blocking: bool) -> R:
     """Return the recorder if it is one of the template's own face."""
     name = type(template).__name__
@@ -119,10 +116,10 @@ def check_recorder(template: Template, recorder: R | None, *, blocking: bool) ->
         raise InvalidInputError(f"{name} has recorder=None; give it the recorder of the run to work on")
     load = getattr(recorder, "load_object", None)
     if load is None or inspect.iscoroutinefunction(load) == blocking:
-        kinds = ("aqrec.Recorder", "aqrec.sync.Recorder")
+        mine, other = ("aqrec.sync", "aqrec") if blocking else ("aqrec", "aqrec.sync")
         raise InvalidInputError(
-            f"{name} has recorder={recorder!r}; {type(template).__module__} needs an {kinds[blocking]} "
-            f"({'aqrec.templates' if blocking else 'aqrec.sync.templates'} is for {kinds[not blocking]})"
+            f"{name} has recorder={recorder!r}; a template of {mine}.templates needs an {mine}.Recorder, "
+            f"those of {other}.templates take an {other}.Recorder"
         )
     return recorder
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aqrec.templates._base import ACRecordTemp, RecordTemp
 from aqrec.templates._calls import call
 from aqrec.templates._dataset import (
+    LABEL_ADVICE,
     LABEL_FILE,
     PREDICTION_FILE,
     check_predicts,
@@ -121,6 +122,7 @@ class SigAnaRecord(ACRecordTemp):
     artifact_path = "sig_analysis"
     depend_cls = SignalRecord
     ana_long_short: bool = False
+    _advice = LABEL_ADVICE
 
     def __init__(  # noqa: PLR0917 - Qlib's order
         self,

@@ -212,6 +212,15 @@ def test_equal_rows_under_other_levels_keep_their_order() -> None:
     assert long.iloc[0] == (label.iloc[:3] > 0).mean()
 
 
+@pytest.mark.parametrize("levels", [["datetime", "instrument"], ["instrument", "datetime"]])
+def test_ties_keep_the_order_of_many_shuffled_rows(levels: list[str]) -> None:
+    pred, label = (s.sample(frac=1, random_state=5).reorder_levels(levels) for s in sample(days=3, names=200))
+    pred = pred.round()
+    expected = reference.long_short_return(pred, label, "datetime", 0.1, dropna=False)
+    actual = analysis.calc_long_short_return(pred, label, quantile=0.1)
+    np.testing.assert_allclose(actual[0].to_numpy(), expected[0].to_numpy(), rtol=1e-12)
+
+
 def test_nan_predictions_come_last_but_fill_up() -> None:
     pred, label = sample(days=1, names=10)
     pred.iloc[:8] = np.nan
@@ -239,6 +248,17 @@ def test_is_alpha_takes_the_mean_over_all_labels_of_the_day() -> None:
     assert analysis.calc_long_short_prec(pred, label, is_alpha=True)[0].tolist() == [1.0]
     assert analysis.calc_long_short_prec(pred, label, is_alpha=True, dropna=True)[0].tolist() == [1.0]
     assert analysis.calc_long_short_prec(pred, label, is_alpha=True)[1].tolist() == [0.0]
+
+
+def test_is_alpha_rounds_the_mean_in_the_order_of_the_label() -> None:
+    """0.1 is not above the mean when the labels are added up as given; it is when they are sorted by name."""
+    given = [0.1, -0.3, 0.7, -0.1]
+    names = pd.MultiIndex.from_product([[pd.Timestamp("2024-01-01")], list("dbca")], names=PRED.index.names)
+    label = pd.Series(given, names)
+    assert reference.grouped_mean(given, np.dtype(float)) == 0.1
+    assert reference.grouped_mean(label.sort_index().tolist(), np.dtype(float)) < 0.1
+    pred = pd.Series([1.0, 0.0], names[[0, 1]])
+    assert analysis.calc_long_short_prec(pred, label, quantile=0.34, is_alpha=True)[0].tolist() == [0.0]
 
 
 def test_results_of_a_time_zone_keep_it() -> None:

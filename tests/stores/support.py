@@ -41,16 +41,13 @@ class LocalHooks(StoreTests):
 
     async def raw_put(self, store: Store, key: str, data: bytes) -> None:
         path = self._root(store) / key
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(parents=True)
         path.write_bytes(data)
 
     async def raw_list(self, store: Store) -> set[str]:
-        root = self._root(store)
-        return {
-            os.path.relpath(os.path.join(folder, name), root)
-            for folder, _, names in os.walk(root)
-            for name in names
-        }
+        root = str(self._root(store))
+        return {f"{folder}/{name}"[len(root) + 1 :] for folder, _, names in os.walk(root) for name in names}
 
     def _root(self, store: Store) -> Path:
         while isinstance(store, WrapperStore):

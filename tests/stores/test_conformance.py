@@ -1,7 +1,8 @@
 """Every store keeps the contract."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -9,26 +10,13 @@ from aqrec.stores import CountingStore, FaultyStore, LatencyStore, Store, Wrappe
 from tests.stores.support import LocalHooks, MemoryHooks
 
 
-@pytest.fixture
-def unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what only a power loss would show, where the store below is tested with it elsewhere."""
-    monkeypatch.setattr("os.fsync", lambda fd: None)
-    monkeypatch.setattr("os.fdatasync", lambda fd: None)
-
-
 class TestLocalStore(LocalHooks):
     shared_between_processes = True
 
 
-@pytest.mark.usefixtures("unsynced")
+@pytest.mark.usefixtures("unsynced", "no_nameless_files")
 class TestLocalStoreWithNamedTemporaryFiles(LocalHooks):
     """As on file systems that know no nameless files."""
-
-    shared_between_processes = True
-
-    @pytest.fixture(autouse=True)
-    def _no_nameless_files(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("aqrec.stores._scratch._O_TMPFILE", 0)
 
 
 class TestMemoryStore(MemoryHooks):
@@ -36,78 +24,54 @@ class TestMemoryStore(MemoryHooks):
 
 
 class TestMemoryStoreWithoutAppend(MemoryHooks):
-    storage_options = {"append": False}
+    storage_options: ClassVar = {"append": False}
 
 
 async def _turn(operation: str, key: str) -> None:
     await asyncio.sleep(0)
 
 
-class _Plain:
-    def wrap(self, inner: Store) -> Store:
-        return WrapperStore(inner)
-
-
-class _Late:
-    def wrap(self, inner: Store) -> Store:
-        return LatencyStore(inner, _turn)
-
-
-class _Counted:
-    def wrap(self, inner: Store) -> Store:
-        return CountingStore(inner)
-
-
-class _Faultless:
-    def wrap(self, inner: Store) -> Store:
-        return FaultyStore(inner, {})
+WRAPPERS: dict[type[WrapperStore], Callable[[Store], Store]] = {
+    WrapperStore: WrapperStore,
+    LatencyStore: lambda inner: LatencyStore(inner, _turn),
+    CountingStore: CountingStore,
+    FaultyStore: lambda inner: FaultyStore(inner, {}),
+}
 
 
 @pytest.mark.usefixtures("unsynced")
-class _Local(LocalHooks):
+class TestLocalStoreInAllWrappers(LocalHooks):
     race_rounds = 8
 
-
-class TestWrappedLocalStore(_Plain, _Local):
-    pass
-
-
-class TestLateLocalStore(_Late, _Local):
-    pass
+    def wrap(self, inner: Store) -> Store:
+        for wrap in WRAPPERS.values():
+            inner = wrap(inner)
+        return inner
 
 
-class TestCountedLocalStore(_Counted, _Local):
-    pass
+class TestWrappedMemoryStore(MemoryHooks):
+    def wrap(self, inner: Store) -> Store:
+        return WRAPPERS[WrapperStore](inner)
 
 
-class TestFaultlessLocalStore(_Faultless, _Local):
-    pass
+class TestLateMemoryStore(MemoryHooks):
+    def wrap(self, inner: Store) -> Store:
+        return WRAPPERS[LatencyStore](inner)
 
 
-class TestWrappedMemoryStore(_Plain, MemoryHooks):
-    pass
+class TestCountedMemoryStore(MemoryHooks):
+    def wrap(self, inner: Store) -> Store:
+        return WRAPPERS[CountingStore](inner)
 
 
-class TestLateMemoryStore(_Late, MemoryHooks):
-    pass
+class TestFaultlessMemoryStore(MemoryHooks):
+    def wrap(self, inner: Store) -> Store:
+        return WRAPPERS[FaultyStore](inner)
 
 
-class TestCountedMemoryStore(_Counted, MemoryHooks):
-    pass
-
-
-class TestFaultlessMemoryStore(_Faultless, MemoryHooks):
-    pass
-
-
-def test_the_suite_runs_on_every_store_and_wrapper() -> None:
+def test_the_suite_runs_on_every_wrapper() -> None:
     """A new wrapper in the package must get its class here."""
     from aqrec import stores
 
-    wrappers = {
-        value
-        for value in vars(stores).values()
-        if isinstance(value, type) and issubclass(value, WrapperStore)
-    }
-    made: set[Any] = {type(maker().wrap(None)) for maker in (_Plain, _Late, _Counted, _Faultless)}
-    assert made == wrappers
+    found = {value for value in vars(stores).values() if isinstance(value, type)}
+    assert {value for value in found if issubclass(value, WrapperStore)} == set(WRAPPERS)

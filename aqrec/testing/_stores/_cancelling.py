@@ -75,14 +75,13 @@ class CancellingTests(StoreHooks):
             await self.raw_put(store, f"folder/{number}", b"1" * 10_000)
         before = await self.raw_list(store)
         for moment in range(MOMENTS):
-            for call in (
-                store.get("folder/1"),
-                store.head("folder/1"),
-                store.list_dir("folder"),
-                store.get_stream("folder/1", lambda file: file.read()),
-                keys_below(store),
-            ):
-                await _cancelled_after(moment, call)
+            await asyncio.gather(
+                _cancelled_after(moment, store.get("folder/1")),
+                _cancelled_after(moment, store.head("folder/1")),
+                _cancelled_after(moment, store.list_dir("folder")),
+                _cancelled_after(moment, store.get_stream("folder/1", lambda file: file.read())),
+                _cancelled_after(moment, keys_below(store)),
+            )
             assert await store.get("folder/1") == b"1" * 10_000
         assert await self.raw_list(store) == before
 
@@ -181,14 +180,17 @@ class _Stopped:
 
     async def run(self, call: Coroutine[Any, Any, object]) -> None:
         task = asyncio.create_task(call)
-        await self._begun.wait()
-        for _ in range(3):  # cancelling again must not cut the waiting short
-            task.cancel()
+        try:
+            await self._begun.wait()
+            for _ in range(3):  # cancelling again must not cut the waiting short
+                task.cancel()
+                await _turns(5)
+            self._go_on.set()
             await _turns(5)
-        self._go_on.set()
-        await _turns(5)
-        assert not task.done(), "the call has returned while its callback runs"
-        self._may_end.set()
+            assert not task.done(), "the call has returned while its callback runs"
+        finally:
+            self._go_on.set()
+            self._may_end.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert self._ended

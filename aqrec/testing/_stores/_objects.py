@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
@@ -17,6 +18,8 @@ from aqrec.stores import ObjectInfo
 from ._base import StoreHooks, collect, error_of, keys_below
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from aqrec.stores import Store
 
 __all__ = ["ObjectTests"]
@@ -80,14 +83,9 @@ class ObjectTests(StoreHooks):
         """Reading what is not there raises, with the key and the store in the message, for a range too."""
         await self.raw_put(store, "there/other", b"1")
         for key in ("missing", "there/missing", "not/there/at/all"):
-            for call in (
-                store.get(key),
-                store.get(key, start=3, end=3),
-                store.head(key),
-                store.get_stream(key, lambda file: pytest.fail(f"the callback was called with {file!r}")),
-            ):
+            for read in _reads(key):
                 with pytest.raises(ObjectNotFoundError) as caught:
-                    await call
+                    await read(store)
                 assert key in str(caught.value)
                 assert store.url in str(caught.value)
                 assert isinstance(caught.value, FileNotFoundError)
@@ -97,9 +95,9 @@ class ObjectTests(StoreHooks):
         """A folder can be neither read nor deleted."""
         await self.raw_put(store, "folder/sub/object", b"1")
         for key in ("folder", "folder/sub"):
-            for call in (store.get(key), store.head(key), store.get_stream(key, lambda file: file.read())):
+            for read in _reads(key):
                 with pytest.raises(ObjectNotFoundError):
-                    await call
+                    await read(store)
         await store.delete(["folder", "folder/sub"])
         assert await self.raw_list(store) == {"folder/sub/object"}
 
@@ -107,9 +105,9 @@ class ObjectTests(StoreHooks):
     async def test_nothing_lies_below_an_object(self, store: Store) -> None:
         """An object is an empty folder to those who look into it."""
         await self.raw_put(store, "object", b"1")
-        for call in (store.get("object/below"), store.head("object/below")):
+        for read in _reads("object/below"):
             with pytest.raises(ObjectNotFoundError):
-                await call
+                await read(store)
         assert await collect(store, "object") == []
         assert await store.list_dir("object") == ([], [])
         await store.delete(["object/below"])
@@ -120,13 +118,8 @@ class ObjectTests(StoreHooks):
         """Whichever comes second is stored beside the first, or refused without harm."""
         for first, second in (("a", "a/b"), ("c/d/e", "c/d"), ("f/g/h", "f")):
             await store.put(first, b"first")
-            writes = (
-                store.put(second, b"second"),
-                store.create(second, b"second"),
-                store.put_stream(second, lambda file: file.write(b"second")),
-            )
-            for write in writes:
-                error = await error_of(write)
+            for write in (store.put, store.create, partial(_put_streamed, store)):
+                error = await error_of(write(second, b"second"))
                 if error is not None:
                     assert isinstance(error, ConflictError)
                     assert second in str(error)
@@ -254,3 +247,19 @@ class ObjectTests(StoreHooks):
                 await other.head("folder/key")
         finally:
             await other.aclose()
+
+
+def _reads(key: str) -> tuple[Callable[[Store], Awaitable[object]], ...]:
+    def must_not_run(file: BinaryIO) -> None:
+        pytest.fail(f"the callback was called with {file!r}")
+
+    return (
+        lambda store: store.get(key),
+        lambda store: store.get(key, start=3, end=3),
+        lambda store: store.head(key),
+        lambda store: store.get_stream(key, must_not_run),
+    )
+
+
+async def _put_streamed(store: Store, key: str, data: bytes) -> None:
+    await store.put_stream(key, lambda file: file.write(data))

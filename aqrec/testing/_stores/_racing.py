@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RacingTests"]
 
 RACERS = 12
-PROCESSES = 4
+PROCESSES = 3
 
 
 class RacingTests(StoreHooks):

@@ -163,7 +163,7 @@ class StreamTests(StoreHooks):
         loop = asyncio.get_running_loop()
 
         def meet_loop(_: BinaryIO) -> int:
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(30)
+            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result(5)
             return threading.get_ident()
 
         assert await store.put_stream("key", meet_loop) != threading.get_ident()
@@ -186,11 +186,13 @@ class StreamTests(StoreHooks):
             half.clear()
             go_on.clear()
             task = asyncio.create_task(store.put_stream(key, write))
-            await half.wait()
-            before = await self.raw_get(store, key)
-            listed = await keys_below(store)
-            children = await store.list_dir()
-            go_on.set()
+            try:
+                await half.wait()
+                before = await self.raw_get(store, key)
+                listed = await keys_below(store)
+                children = await store.list_dir()
+            finally:
+                go_on.set()
             await task
             assert before == (b"old" if key == "old" else None)
             assert listed == ["old"]
@@ -236,11 +238,13 @@ class StreamTests(StoreHooks):
             return first + file.read()
 
         task = asyncio.create_task(store.get_stream("key", read))
-        await half.wait()
-        await store.put("key", b"new")
-        await store.put_stream("key", _writer(b"newer"))
-        await store.delete(["key"])
-        go_on.set()
+        try:
+            await half.wait()
+            await store.put("key", b"new")
+            await store.put_stream("key", _writer(b"newer"))
+            await store.delete(["key"])
+        finally:
+            go_on.set()
         assert await task == old
 
     @pytest.mark.asyncio

@@ -1,0 +1,226 @@
+"""The commands and their options; what they do is imported when one of them is called."""
+
+from __future__ import annotations
+
+import enum
+import io
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from aqrec import __version__
+from aqrec.errors import AqrecError
+
+__all__ = ["app", "main"]
+
+_TRACEBACK = "--traceback"
+
+
+class Refit(enum.StrEnum):
+    """How often the demo's model is fitted."""
+
+    YEAR = "year"
+    QUARTER = "quarter"
+    MONTH = "month"
+
+
+class Trust(enum.StrEnum):
+    """Which pickles may be loaded."""
+
+    RESTRICTED = "restricted"
+    TRUSTED = "trusted"
+    NEVER = "never"
+
+
+class _Commands(TyperGroup):
+    """Commands whose expected errors end as one line and exit code 1."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Accept --traceback anywhere: people append it to the command that failed."""
+        if _TRACEBACK in args:
+            args = [_TRACEBACK, *(arg for arg in args if arg != _TRACEBACK)]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise
+        except (AqrecError, OSError) as error:
+            from aqrec.cli._console import print_error  # noqa: PLC0415
+
+            if ctx.params.get("show_traceback"):
+                traceback.print_exc()
+            else:
+                print_error(error)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Record experiments and look into their stores. A store is a folder or URL; reading never changes it.",
+)
+
+Store = Annotated[
+    str | None,
+    typer.Option("--store", "-s", metavar="STORE", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"),
+]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"aqrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    show_traceback: Annotated[  # noqa: ARG001 - `_Commands` reads it
+        bool, typer.Option(_TRACEBACK, envvar="AQREC_DEBUG", help="Show where an error came from.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    store: Annotated[
+        str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URL to record into.")
+    ] = "./aqrec-demo",
+    refit: Annotated[
+        Refit, typer.Option(help="How often the model is fitted anew.")
+    ] = Refit.QUARTER,
+    as_json: AsJson = False,
+) -> None:
+    """Record an example: 22 years of real prices, a model fitted walk-forward, its signal analysed."""
+    from aqrec.cli._demo import demo as command  # noqa: PLC0415
+
+    command(store, refit.value, as_json=as_json)
+
+
+@app.command()
+def ls(
+    store: Annotated[
+        str | None,
+        typer.Argument(metavar="[STORE]", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"),
+    ] = None,
+    store_option: Annotated[str | None, typer.Option("--store", "-s", hidden=True)] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", "-e", metavar="NAME", help="List the runs of one experiment."),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option("--metric", "-m", metavar="KEY", help="Metric to show for each run; may be repeated."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Show what was deleted, too.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=0, metavar="N", help="Show N at most, 0: all. [default: 20; JSON: all]"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the experiments of a store, or the runs of one of them."""
+    from aqrec.cli._ls import ls as command  # noqa: PLC0415
+
+    if store is not None and store_option is not None:
+        raise typer.BadParameter("give STORE once")
+    command(
+        store if store is not None else store_option,
+        experiment,
+        metric or [],
+        everything=everything,
+        limit=limit,
+        as_json=as_json,
+    )
+
+
+@app.command()
+def show(
+    run: Run,
+    store: Store = None,
+    full: Annotated[bool, typer.Option("--full", help="Long values uncut, and every tag.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: status, params, metrics, tags, artifacts, where it came from and where it lies."""
+    from aqrec.cli._show import show as command  # noqa: PLC0415
+
+    command(run, store, full=full, as_json=as_json)
+
+
+@app.command()
+def history(
+    run: Run,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Metrics.")],
+    store: Store = None,
+    last: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="N", help="The last N points only, 0: all. [default: all; table: 20]"),
+    ] = None,
+    plot: Annotated[bool, typer.Option("--plot", "-p", help="Draw a chart instead of a table.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print key,step,timestamp,value.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how metrics went, of ended and of running runs."""
+    from aqrec.cli._history import history as command  # noqa: PLC0415
+
+    if as_csv + as_json + plot > 1:
+        raise typer.BadParameter("choose one of --plot, --csv and --json")
+    command(run, keys, store, last=last, form="csv" if as_csv else "json" if as_json else "plot" if plot else "table")
+
+
+@app.command()
+def get(
+    run: Run,
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Artifact or folder of artifacts; '/' for all.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="[DEST]", help="File or folder to copy to.", show_default="here")
+    ] = Path(),
+    store: Store = None,
+    as_text: Annotated[bool, typer.Option("--print", help="Print the artifact instead of copying it.")] = False,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
+    trust: Annotated[
+        Trust | None,
+        typer.Option(help="Which pickles --print may load. [default: $AQREC_TRUST, else restricted]"),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Class that a restricted pickle may name, too; may be repeated."),
+    ] = None,
+) -> None:
+    """Copy an artifact, or a folder of them, out of a run; or print one."""
+    if as_text:
+        from aqrec.cli._print import print_artifact  # noqa: PLC0415
+
+        if destination != Path():
+            raise typer.BadParameter("--print takes no DEST")
+        print_artifact(run, path, store, None if trust is None else trust.value, allow or [])
+    else:
+        from aqrec.cli._get import get as command  # noqa: PLC0415
+
+        command(run, path, destination, store, force=force)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal's encoding cannot show must not end the command.
+            stream.reconfigure(errors="backslashreplace")
+    app(prog_name=os.path.basename(sys.argv[0]) if sys.argv[0].endswith("aqrec") else "aqrec")  # noqa: PTH119

@@ -1,0 +1,202 @@
+"""``aqrec demo``: an example run, recorded and shown."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from aqrec.cli._console import ascii_only, cell, data_table, note, print_json, stderr, stdout
+from aqrec.cli._data import StoreView, opened
+from aqrec.cli._history import print_chart
+from aqrec.cli._plot import sparkline
+from aqrec.cli._text import number, one_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from aqrec.demo import DemoDataset, FoldInfo, RidgeModel
+    from aqrec.format._document import RunDocument
+    from aqrec.sync import Recorder
+
+__all__ = ["demo"]
+
+_EXPERIMENT = "demo"
+_NAME = "ridge"
+_CHART_ROWS = 8
+_RECORDS = 4
+"""Steps of the second progress bar."""
+
+Refit = Literal["year", "quarter", "month"]
+Figures = dict[str, "pd.Series[Any]"]
+
+
+def demo(store: str, refit: str, *, as_json: bool) -> None:
+    """Record and show an example; see the command's help."""
+    run_id, figures = _record(store, cast("Refit", refit))
+    with opened(store) as view:
+        doc = view.find(run_id)
+        if as_json:
+            print_json(view.plain_run(doc))
+        else:
+            _show(stdout(), view, doc, figures, store)
+
+
+# -- recording -------------------------------------------------------------------------------------------------------
+
+
+def _record(store: str, refit: Refit) -> tuple[str, Figures]:
+    with _progress() as tell:
+        from aqrec.demo import DemoDataset, RidgeModel  # noqa: PLC0415 - loads pandas
+        from aqrec.sync import open_recorder  # noqa: PLC0415
+        from aqrec.sync.templates import SigAnaRecord, SignalRecord  # noqa: PLC0415
+
+        dataset, model = DemoDataset(), RidgeModel(refit=refit)
+        with open_recorder(store, experiment=_EXPERIMENT, name=_NAME) as recorder:
+            recorder.log_params(**_params(dataset, model))
+
+            def on_fold(fold: int, folds: int, info: FoldInfo) -> None:
+                recorder.log_metrics(step=fold, train_loss=info.loss, train_ic=info.ic, train_rows=info.rows)
+                tell("Fitting", fold, folds)
+
+            model.fit(dataset, on_fold)
+            tell("Predicting", 0, _RECORDS)
+            SignalRecord(model, dataset, recorder).generate()
+            tell("Analysing", 1, _RECORDS)
+            figures = SigAnaRecord(recorder, ana_long_short=True).generate() or {}
+            tell("Comparing folds", 2, _RECORDS)
+            _log_folds(recorder, model, figures)
+            tell("Storing", 3, _RECORDS)
+            recorder.save_objects(**{"model.pkl": model})
+        return recorder.id, figures
+
+
+def _params(dataset: DemoDataset, model: RidgeModel) -> dict[str, Any]:
+    from aqrec.demo import FEATURES, LABEL  # noqa: PLC0415
+
+    days, instruments = dataset.prices.shape
+    return {
+        "model": type(model).__name__,
+        "alpha": model.alpha,
+        "refit": model.refit,
+        "window": model.window,
+        "features": list(FEATURES),
+        "label": LABEL,
+        "instruments": instruments,
+        "days": days,
+        "segments": {name: [str(day.date()) for day in ends] for name, ends in dataset.segments.items()},
+    }
+
+
+def _log_folds(recorder: Recorder, model: RidgeModel, figures: Figures) -> None:
+    """Log how well each fit did on the days it predicted, beside how well it did on those it knew."""
+    ic, ric = figures["ic.pkl"], figures["ric.pkl"]
+    fold = model.starts.searchsorted(ic.index, side="right")
+    for number_, value in ic.groupby(fold).mean().items():
+        recorder.log_metrics(step=cast("int", number_), test_ic=float(value))
+    for number_, value in ric.groupby(fold).mean().items():
+        recorder.log_metrics(step=cast("int", number_), test_rank_ic=float(value))
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far the work is, where somebody can see it; leaves nothing behind."""
+    console = stderr()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield lambda *_: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description:<15}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        folds = progress.add_task("Loading", total=None)
+        records = progress.add_task("Records", total=_RECORDS, visible=False)
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what == "Fitting":
+                progress.update(folds, description=what, completed=done, total=total)
+            else:
+                progress.update(records, description=what, completed=done, total=total, visible=True)
+
+        yield tell
+
+
+# -- showing ---------------------------------------------------------------------------------------------------------
+
+
+def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures, store: str) -> None:
+    short = view.short_ids([doc])[doc.run_id]
+    heading = cell(f"{doc.experiment_name}/{doc.name}", "bold")
+    heading.append(f"  {doc.status}", "green")
+    heading.append(f"  run {short}", "dim")
+    console.print(heading)
+    console.print()
+    _show_params(console, doc)
+    console.print()
+    _show_figures(console, doc, figures)
+    _show_chart(console, figures)
+    console.print()
+    note(
+        console,
+        "20 stocks, before costs. The model's settings were chosen on 1995-2000, before the test period.",
+    )
+    console.print()
+    _show_way(console, view, doc, short, store)
+
+
+def _show_params(console: Console, doc: RunDocument) -> None:
+    from rich.table import Table  # noqa: PLC0415
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="cyan", no_wrap=True)
+    grid.add_column(overflow="ellipsis", no_wrap=True)
+    for key in ("model", "alpha", "refit", "instruments", "days", "features", "segments"):
+        grid.add_row(key, cell(one_line(doc.params[key])))
+    console.print(grid)
+
+
+def _show_figures(console: Console, doc: RunDocument, figures: Figures) -> None:
+    from aqrec.format._document import latest  # noqa: PLC0415
+
+    values = latest(doc)
+    ic = figures["ic.pkl"]
+    first, last = ic.index[0].year, ic.index[-1].year
+    table = data_table()
+    table.add_column("metric", style="cyan", no_wrap=True)
+    table.add_column("value", justify="right", no_wrap=True, style="bold")
+    table.add_column(f"by year, {first}-{last}", no_wrap=True, overflow="crop")
+    series = {"IC": "ic.pkl", "Rank IC": "ric.pkl", "Long-Short Ann Return": "long_short_r.pkl"}
+    for key in ("IC", "ICIR", "Rank IC", "Rank ICIR", "Long-Short Ann Return", "Long-Short Ann Sharpe"):
+        line = ""
+        if key in series:
+            daily = figures[series[key]]
+            means = daily.groupby(daily.index.year).mean().tolist()
+            line = sparkline(means, len(means), ascii_only=ascii_only(console))
+        table.add_row(key, f"{values[key].value:.4f}", line)
+    console.print(table)
+
+
+def _show_chart(console: Console, figures: Figures) -> None:
+    ic = figures["ic.pkl"].dropna()
+    console.print(cell("Cumulative IC", "bold"))
+    total = ic.cumsum().tolist()
+    ends = (f"{ic.index[0].date()}", f"{ic.index[-1].date()}")
+    print_chart(console, range(len(total)), total, ends, _CHART_ROWS)
+
+
+def _show_way(console: Console, view: StoreView, doc: RunDocument, short: str, store: str) -> None:
+    """Say where the files are, and which commands show more. Not wrapped, so that they can be copied."""
+    where = shlex.quote(store)
+    console.print(cell("Files", "bold"))
+    console.print(cell(f"  {view.folder(doc)}"), soft_wrap=True)
+    console.print()
+    console.print(cell("Look further", "bold"))
+    for command in (
+        f"aqrec ls {where}",
+        f"aqrec show {short} --store {where}",
+        f"aqrec history {short} test_ic train_loss --plot --store {where}",
+        f"aqrec get {short} sig_analysis/ic.pkl --print --store {where}",
+    ):
+        console.print(cell(f"  {command}", "cyan"), soft_wrap=True)

@@ -1,0 +1,149 @@
+"""`Experiment`: a named set of runs, blocking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from aqrec.errors import InvalidInputError
+from aqrec.format._records import STATUS_FI
+from aqrec.recording import _active
+from aqrec.recording._views import ExperimentView, parent_id
+from aqrec.sync._recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    import pandas as pd
+
+T = TypeVar("T")
+
+__all__ = ["Experiment"]
+
+
+class Experiment(ExperimentView):
+    """A named set of runs. Two experiments of one name in one store are the same."""
+
+    @property
+    def active_recorder(self) -> Recorder | None:
+        """Active recorder of this task if it belongs here, or None."""
+        run = _active.find_active_run_of(self._ref)
+        return Recorder(run) if run is not None else None
+
+    def info(self) -> dict[str, Any]:
+        """Return class, id, name, active_recorder (id or None), recorders (ids, the latest start first)."""
+        run = _active.find_active_run_of(self._ref)
+        return self._call(self._ref.workspace.info(self._ref, run.run_id if run else None))
+
+    def start(
+        self,
+        *,
+        recorder_id: str | None = None,
+        recorder_name: str | None = None,
+        resume: bool = False,
+        parent: Recorder | str | None = None,
+    ) -> Recorder:
+        """Start a recorder, or with `resume` go on with an old one; make it this task's active one.
+
+        The arguments are those of `ExperimentManager.start_exp`; it has a parent only if one is given.
+        """
+        ref, run = self._call(
+            self._ref.workspace.start_run(
+                experiment_name=self.name,
+                recorder_id=recorder_id,
+                recorder_name=recorder_name,
+                resume=resume,
+                parent=parent_id(parent),
+            )
+        )
+        _active.activate(ref, run)
+        return Recorder(run)
+
+    def end(self, recorder_status: str = STATUS_FI) -> None:
+        """End this task's active recorder of the experiment; nothing to do if there is none."""
+        entry = _active.mine(self._ref.workspace)
+        if entry is not None and entry.experiment == self._ref:
+            Recorder(entry.run).end_run(recorder_status)
+
+    def create_recorder(
+        self,
+        recorder_name: str | None = None,
+        *,
+        recorder_id: str | None = None,
+        parent: Recorder | str | None = None,
+    ) -> Recorder:
+        """Create a recorder without starting it (status SCHEDULED); start it by ``with recorder:``.
+
+        Raises `InvalidInputError` if the id is taken.
+        """
+        run = self._call(
+            self._ref.workspace.create_run(self._ref, recorder_name, recorder_id, parent_id(parent))
+        )
+        return Recorder(run)
+
+    def get_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> Recorder:
+        """Return a recorder by id, or the latest of a name; without either, this task's active one.
+
+        Raises `RecorderNotFoundError`, or `RecorderInitializationError` when none is active.
+        """
+        if recorder_id is None and recorder_name is None:
+            return Recorder(_active.active_run_of(self._ref))
+        return Recorder(self._call(self._ref.workspace.find_run(recorder_id, recorder_name, self._ref)))
+
+    @overload
+    def list_recorders(
+        self,
+        rtype: Literal["dict"] = "dict",
+        *,
+        max_results: int | None = None,
+        status: str | None = None,
+        filter_string: str = "",
+    ) -> dict[str, Recorder]: ...
+
+    @overload
+    def list_recorders(
+        self,
+        rtype: Literal["list"],
+        *,
+        max_results: int | None = None,
+        status: str | None = None,
+        filter_string: str = "",
+    ) -> list[Recorder]: ...
+
+    def list_recorders(
+        self,
+        rtype: Literal["dict", "list"] = "dict",
+        *,
+        max_results: int | None = None,
+        status: str | None = None,
+        filter_string: str = "",
+    ) -> dict[str, Recorder] | list[Recorder]:
+        """Return the recorders, the latest start first, as a dict by id or a list."""
+        if rtype not in ("dict", "list"):
+            raise InvalidInputError(f"rtype={rtype!r}: choose 'dict' or 'list'")
+        runs = self._call(self._ref.workspace.list_runs(self._ref, status, max_results, filter_string))
+        recorders = [Recorder(run) for run in runs]
+        return recorders if rtype == "list" else {recorder.id: recorder for recorder in recorders}
+
+    def search_records(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+    ) -> pd.DataFrame:
+        """Return matching runs of this experiment; see `ExperimentManager.search_records`."""
+        return self._call(
+            self._ref.workspace.search([self.id], None, filter_string, order_by, max_results, view)
+        )
+
+    def delete_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> None:
+        """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back."""
+        self._call(self._ref.workspace.delete_run(recorder_id, recorder_name, self._ref))
+
+    def restore_recorder(self, recorder_id: str) -> Recorder:
+        """Show a deleted recorder again."""
+        return Recorder(self._call(self._ref.workspace.restore_run(recorder_id)))
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        return self._ref.workspace.session.runtime.call(work)

@@ -1,0 +1,192 @@
+"""`ExperimentManager`: the experiments of one store, blocking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from aqrec.options import Options
+from aqrec.recording import _active
+from aqrec.recording._run import end_status
+from aqrec.recording._session import Session
+from aqrec.recording._workspace import Workspace
+from aqrec.stores import redact_url
+from aqrec.sync._calls import ExperimentCalls, start_exp
+from aqrec.sync._experiment import Experiment
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from aqrec.sync._recorder import Recorder
+
+__all__ = ["ExperimentManager", "OpenRecorder", "open_recorder"]
+
+
+class ExperimentManager(ExperimentCalls):
+    """The experiments and runs of one store.
+
+    Parameters
+    ----------
+    uri
+        The store: a folder, ``file://``, ``memory://``.
+    default_exp_name
+        Experiment that is meant when none is named.
+    options
+        How this process writes and reads it; see `Options`.
+    storage_options
+        Passed to the store's driver (credentials, endpoints); never printed.
+
+    Used as ``with``: leaving ends the recorders that are still active, waits until everything is
+    stored, bounded by ``Options.close_timeout``, and closes what was opened.
+    """
+
+    def __init__(
+        self,
+        uri: str,
+        *,
+        default_exp_name: str = "Experiment",
+        options: Options | None = None,
+        storage_options: dict[str, Any] | None = None,
+    ) -> None:
+        session = Session(str(uri), options or Options(), storage_options, default_exp_name)
+        self._of_store = Workspace(session)
+
+    def __repr__(self) -> str:
+        return f"ExperimentManager({redact_url(self.uri)!r})"
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._of_store
+
+    @property
+    def uri(self) -> str:
+        """URL of the store."""
+        return self._workspace.session.url
+
+    @property
+    def default_exp_name(self) -> str:
+        """Experiment that is meant when none is named."""
+        return self._workspace.default_exp_name
+
+    @property
+    def active_experiment(self) -> Experiment | None:
+        """Experiment of this task's active recorder in this store, or None."""
+        entry = _active.active(self._workspace)
+        return Experiment(entry.experiment) if entry is not None else None
+
+    def __enter__(self) -> Self:
+        self._call(self._workspace.session.check())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._workspace.session.shut(*end_status(error))
+
+    def close(self) -> None:
+        """End the recorders that are still active, wait until everything is stored, close what was opened.
+
+        Takes ``Options.close_timeout`` seconds at most. Cancelling stops the wait, not the closing.
+        """
+        self._workspace.session.shut()
+
+    def start_exp(
+        self,
+        *,
+        experiment_id: str | None = None,
+        experiment_name: str | None = None,
+        recorder_id: str | None = None,
+        recorder_name: str | None = None,
+        resume: bool = False,
+        parent: Recorder | str | None = None,
+    ) -> Experiment:
+        """Start a recorder in an experiment and make it this task's active one; end it with `end_exp`.
+
+        Parameters
+        ----------
+        experiment_id, experiment_name
+            Which experiment (created when its name is new); neither: the default one.
+        recorder_id, recorder_name
+            Id and name of the new recorder, or which one to resume.
+        resume
+            Go on with the recorder of the id, or the latest of the name; unknown ones are new.
+        parent
+            Recorder that the new one belongs to; default: the one that is active already, if it is in this
+            store.
+
+        Waits for the store to answer. Raises `ExperimentNotFoundError` for an unknown `experiment_id`.
+        """
+        return start_exp(
+            self._workspace,
+            experiment_id=experiment_id,
+            experiment_name=experiment_name,
+            recorder_id=recorder_id,
+            recorder_name=recorder_name,
+            resume=resume,
+            parent=parent,
+        )
+
+
+class OpenRecorder:
+    """What `open_recorder` returns; enter it with ``with``."""
+
+    def __init__(self, manager: ExperimentManager, start: dict[str, Any]) -> None:
+        self._manager = manager
+        self._start = start
+        self._recorder: Recorder | None = None
+
+    def __enter__(self) -> Recorder:
+        self._manager.__enter__()
+        try:
+            experiment = self._manager.start_exp(**self._start)
+            self._recorder = experiment.get_recorder()
+        except BaseException:
+            self._manager.close()
+            raise
+        return self._recorder
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._recorder is not None:
+                self._recorder.__exit__(kind, error, trace)
+        finally:
+            self._manager.__exit__(kind, error, trace)
+
+
+def open_recorder(
+    uri: str,
+    *,
+    experiment: str = "Experiment",
+    name: str | None = None,
+    recorder_id: str | None = None,
+    resume: bool = False,
+    parent: Recorder | str | None = None,
+    options: Options | None = None,
+    storage_options: dict[str, Any] | None = None,
+) -> OpenRecorder:
+    """Open a store and record one run in it: the short way.
+
+    ``with open_recorder("./lab", experiment="alpha", name="lgb") as recorder:`` starts the run, ends it
+    FINISHED or FAILED, waits until all of it is stored, and closes the store.
+
+    Parameters
+    ----------
+    uri
+        The store.
+    experiment, name, recorder_id, resume, parent
+        As in `ExperimentManager.start_exp`.
+    options, storage_options
+        As in `ExperimentManager`.
+    """
+    manager = ExperimentManager(uri, options=options, storage_options=storage_options)
+    return OpenRecorder(
+        manager,
+        {
+            "experiment_name": experiment,
+            "recorder_name": name,
+            "recorder_id": recorder_id,
+            "resume": resume,
+            "parent": parent,
+        },
+    )

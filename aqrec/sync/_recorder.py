@@ -1,0 +1,243 @@
+"""`Recorder`: one run, blocking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from aqrec.format._records import STATUS_FI
+from aqrec.recording import _active
+from aqrec.recording._run import Point, end_status
+from aqrec.recording._views import RecorderView
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Coroutine, Iterable, Mapping
+    from types import TracebackType
+
+    import pandas as pd
+
+    from aqrec.artifacts import TrustPolicy
+    from aqrec.artifacts._trust import TrustMode
+    from aqrec.engine import Statistics
+
+__all__ = ["Recorder"]
+
+T = TypeVar("T")
+
+
+class Recorder(RecorderView):
+    """One run of an experiment.
+
+    Get one from `open_recorder`, `Experiment.create_recorder` or `ExperimentManager.get_recorder`. Used as
+    ``with recorder:`` it starts on entry, and on leaving, unless it was ended inside, ends FINISHED, or
+    FAILED if an exception (also a cancellation, Ctrl-C, or ``sys.exit`` with a code) passes through.
+
+    ``log_metrics``, ``log_params``, ``log_batch``, ``set_tags`` and ``delete_tags`` append to a buffer and
+    return; points wait for room when it is full (see `BufferOptions`).
+    """
+
+    def __enter__(self) -> Self:
+        self.start_run()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if _active.deactivate(self._run):
+            self._call(self._run.end(*end_status(error)), shield=True)
+
+    def start_run(self) -> Self:
+        """Set the run RUNNING and make it this task's active one.
+
+        Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
+        """
+        self._call(self._run.session.prepare())
+        _active.begin(self._run)
+        return self
+
+    def end_run(self, status: str = STATUS_FI) -> None:
+        """End the run with `status`.
+
+        Waits until everything recorded is durable and sealed. Cancelling stops the wait, not the end. Storage
+        failures are logged and counted; with ``Options.strict`` they raise `StorageError`.
+        """
+        _active.deactivate(self._run)
+        self._call(self._run.end(status), shield=True)
+
+    def log_metrics(self, /, step: int | None = None, **metrics: float) -> None:
+        """Log one value for each key.
+
+        Parameters
+        ----------
+        step
+            Whole number (64 bits) that orders the history; may repeat, go back or be left out.
+        **metrics
+            Numbers (numpy scalars and 0-d tensors too), stored as float64; NaN and infinities are kept.
+
+        Raises
+        ------
+        InvalidInputError
+            If a key or value is not legal; nothing of the call is recorded.
+        BufferFullError
+            If the buffer is full and its overflow policy is ``error``.
+        """
+        room = self._log(step, metrics)
+        if room is not None:
+            room.block()
+
+    def log_params(self, /, **params: object) -> None:
+        """Record params: what the run was configured with. The first value of a key stays.
+
+        Text, numbers, booleans, None, lists and dicts keep their type and may be of any length. Raises
+        `ParamConflictError` if a key has another value already, `InvalidInputError` for what cannot be
+        stored.
+        """
+        self._run.log_params(params)
+
+    def log_batch(
+        self,
+        metrics: Mapping[str, float] | Iterable[Point] = (),
+        params: Mapping[str, object] | None = None,
+        tags: Mapping[str, object] | None = None,
+        *,
+        step: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Log metrics, params and tags together; keys may be any text.
+
+        Parameters
+        ----------
+        metrics
+            Mapping of key to number, all of `step` and `timestamp`; or tuples (key, value, step, timestamp).
+        params, tags
+            As in `log_params` and `set_tags`.
+        step, timestamp
+            Of the mapping's metrics; `timestamp` in ms since epoch, default: now.
+        """
+        room = self._run.log_batch(metrics, params, tags, step, timestamp)
+        if room is not None:
+            room.block()
+
+    def set_tags(self, /, **tags: object) -> None:
+        """Set tags, replacing older values; the latest writer of a key wins."""
+        self._run.set_tags(tags)
+
+    def delete_tags(self, *keys: str) -> None:
+        """Delete tags; unknown keys are no error."""
+        self._run.delete_tags(keys)
+
+    def set_recorder_name(self, name: str) -> None:
+        """Rename the run."""
+        self._run.rename(name)
+
+    def save_objects(
+        self,
+        local_path: str | os.PathLike[str] | None = None,
+        artifact_path: str | None = None,
+        **objects: object,
+    ) -> None:
+        """Save objects as artifacts ``artifact_path/name``, replacing older ones of the same name.
+
+        The name's ending chooses the form: ``.pkl`` (or none) pickle, ``.parquet``, ``.npy``/``.npz``,
+        ``.json``, ``.yaml``, ``.txt``, ``.png``/``.html`` for figures, anything else bytes. Or `local_path`:
+        a file, or a folder whose content is copied.
+
+        Waits until the bytes and the reference to them are durable. Cancelling leaves each artifact whole or
+        absent. Raises `InvalidInputError` (nothing was written) or `StorageError`.
+        """
+        self._call(self._run.save_objects(objects, artifact_path, local_path))
+
+    def load_object(
+        self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None
+    ) -> Any:
+        """Load an artifact as an object, a fresh one each time; its checksum is verified.
+
+        Parameters
+        ----------
+        name
+            Path from the run's root.
+        trust
+            Which pickles may run: ``"restricted"`` (plain data, the default for what another process wrote),
+            ``"trusted"``, ``"never"``, or a `TrustPolicy`.
+        unpickler
+            A subclass of ``pickle.Unpickler`` to use instead.
+
+        Raises
+        ------
+        LoadObjectError
+            If there is no such artifact, it is damaged, or it cannot become an object.
+        UntrustedObjectError
+            If the trust policy forbids it; the message says how to allow it.
+        """
+        return self._call(self._run.load_object(name, trust, unpickler))
+
+    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+        """Copy a file, or a folder under its own name, below `artifact_path`.
+
+        Waits until all of it is durable. Cancelling leaves each file whole or absent.
+        """
+        self._call(self._run.log_artifact(local_path, artifact_path))
+
+    def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
+        """Return the direct children of a folder (default: the root) as paths from the root, sorted."""
+        return self._call(self._run.list_artifacts(artifact_path))
+
+    def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None = None) -> str:
+        """Copy an artifact, or a folder of them, below `dst_path`; return its place.
+
+        Without `dst_path` it goes to a new temporary folder. Checksums are verified. Cancelling leaves no
+        part of a file behind.
+        """
+        return self._call(self._run.download_artifact(path, dst_path))
+
+    def get_local_dir(self) -> str:
+        """Return the folder of the run's artifacts. Raises `InvalidInputError` if it is on no local disk."""
+        return self._run.local_dir()
+
+    def get_artifact_uri(self) -> str:
+        """Return the URL of the run's artifacts."""
+        return self.artifact_uri
+
+    def list_params(self) -> dict[str, Any]:
+        """Return the params with their types."""
+        return self._call(self._run.list_params())
+
+    def list_metrics(self) -> dict[str, float]:
+        """Return the latest value of each metric: that of the greatest step, then time."""
+        return self._call(self._run.list_metrics())
+
+    def list_tags(self) -> dict[str, Any]:
+        """Return the tags."""
+        return self._call(self._run.list_tags())
+
+    def metric_history(self, key: str) -> pd.DataFrame:
+        """Return all points of a metric, of a running or ended run, as known here and in the store now.
+
+        Returns
+        -------
+        DataFrame
+            ``step`` (Int64, <NA> when logged without one), ``timestamp`` (datetime64[ms, UTC], time of the
+            call), ``value`` (float64); ordered by step, then timestamp, then the order of logging. Empty for
+            an unknown key.
+        """
+        return self._call(self._run.metric_history(key))
+
+    def refresh(self) -> Self:
+        """Read the run's state from the store: other processes may have ended or renamed it."""
+        self._call(self._run.document())
+        return self
+
+    def flush(self) -> None:
+        """Wait until everything logged before the call is durable.
+
+        Raises `FlushTimeoutError` after ``Options.flush_timeout`` seconds; nothing is given up. Cancelling
+        stops the wait only.
+        """
+        self._call(self._run.flush())
+
+    def statistics(self) -> Statistics:
+        """Return the counters of this process's writer in the store."""
+        return self._run.engine.statistics()
+
+    def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
+        return self._run.session.runtime.call(work, shield=shield)

@@ -1,0 +1,30 @@
+"""Runs the Python blocks of README and docs as tests."""
+
+import os
+import shutil
+import tempfile
+
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+from aqrec.sync import R
+
+
+def _use_folder(namespace):
+    namespace["_back"] = os.getcwd()
+    os.chdir(tempfile.mkdtemp(prefix="aqrec-docs-"))
+
+
+def _leave_folder(namespace):
+    R.close()
+    folder = os.getcwd()
+    os.chdir(namespace["_back"])
+    shutil.rmtree(folder)
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "docs/*.md", "docs/**/*.md"],
+    setup=_use_folder,
+    teardown=_leave_folder,
+).pytest()
