@@ -148,7 +148,9 @@ def compare(kind: str, size: int, rounds: int, folder: Path) -> bool:
             path.unlink()
     met = True
     limit = ENOUGH_MEMORY[0] * stored + ENOUGH_MEMORY[1]
-    print(f"\n{kind}: {stored / 1e6:.0f} MB stored, best of {rounds} rounds; memory limit {limit / 1e6:.0f} MB")
+    print(
+        f"\n{kind}: {stored / 1e6:.0f} MB stored, best of {rounds} rounds; memory limit {limit / 1e6:.0f} MB"
+    )
     print(f"{'':18}{'save':>9}{'load':>9}{'together':>10}  {'speed':30}{'':6}{'memory: save':>14}{'load':>9}")
     plain = sum(best["plain pickle", action]["seconds"] for action in ("save", "load"))
     for side in SIDES:
@@ -179,7 +181,9 @@ def main() -> int:
             compare(kind, arguments.megabytes * 1_000_000, arguments.rounds, Path(folder))
             for kind in arguments.kind or KINDS
         ]
-    print(f"\ntargets (speed ≥ {ENOUGH_SPEED:.0%}, memory ≤ 1.1 x object + 64 MB): {'met' if all(met) else 'MISSED'}")
+    print(
+        f"\ntargets (speed ≥ {ENOUGH_SPEED:.0%}, memory ≤ 1.1 x object + 64 MB): {'met' if all(met) else 'MISSED'}"
+    )
     return 0 if all(met) else 1
 
 

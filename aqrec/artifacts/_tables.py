@@ -51,7 +51,14 @@ class ParquetCodec(Codec):
             _through_parquet(table)
         except InvalidValueError:
             raise
-        except (pa.ArrowException, ValueError, TypeError, NotImplementedError, OSError, OverflowError) as error:
+        except (
+            pa.ArrowException,
+            ValueError,
+            TypeError,
+            NotImplementedError,
+            OSError,
+            OverflowError,
+        ) as error:
             self.refuse(obj, f"a {type(obj).__qualname__} that Parquet cannot hold: {error}")
         return lambda file: pq.write_table(table, file, compression="zstd")
 

@@ -72,7 +72,9 @@ app = typer.Typer(
 
 Store = Annotated[
     str | None,
-    typer.Option("--store", "-s", metavar="STORE", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"),
+    typer.Option(
+        "--store", "-s", metavar="STORE", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"
+    ),
 ]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
@@ -88,10 +90,10 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[  # noqa: ARG001 - its callback does the work
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    show_traceback: Annotated[  # noqa: ARG001 - `_Commands` reads it
+    show_traceback: Annotated[
         bool, typer.Option(_TRACEBACK, envvar="AQREC_DEBUG", help="Show where an error came from.")
     ] = False,
 ) -> None:
@@ -103,9 +105,7 @@ def demo(
     store: Annotated[
         str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URL to record into.")
     ] = "./aqrec-demo",
-    refit: Annotated[
-        Refit, typer.Option(help="How often the model is fitted anew.")
-    ] = Refit.QUARTER,
+    refit: Annotated[Refit, typer.Option(help="How often the model is fitted anew.")] = Refit.QUARTER,
     as_json: AsJson = False,
 ) -> None:
     """Record an example: 22 years of real prices, a model fitted walk-forward, its signal analysed."""
@@ -132,7 +132,9 @@ def ls(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show what was deleted, too.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=0, metavar="N", help="Show N at most, 0: all. [default: 20; JSON: all]"),
+        typer.Option(
+            "--limit", "-n", min=0, metavar="N", help="Show N at most, 0: all. [default: 20; JSON: all]"
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -182,18 +184,28 @@ def history(
 
     if as_csv + as_json + plot > 1:
         raise typer.BadParameter("choose one of --plot, --csv and --json")
-    command(run, keys, store, last=last, form="csv" if as_csv else "json" if as_json else "plot" if plot else "table")
+    command(
+        run,
+        keys,
+        store,
+        last=last,
+        form="csv" if as_csv else "json" if as_json else "plot" if plot else "table",
+    )
 
 
 @app.command()
 def get(
     run: Run,
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Artifact or folder of artifacts; '/' for all.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="Artifact or folder of artifacts; '/' for all.")
+    ],
     destination: Annotated[
         Path, typer.Argument(metavar="[DEST]", help="File or folder to copy to.", show_default="here")
     ] = Path(),
     store: Store = None,
-    as_text: Annotated[bool, typer.Option("--print", help="Print the artifact instead of copying it.")] = False,
+    as_text: Annotated[
+        bool, typer.Option("--print", help="Print the artifact instead of copying it.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     trust: Annotated[
         Trust | None,

@@ -24,9 +24,9 @@ __all__ = [
     "note",
     "print_error",
     "print_json",
+    "status_text",
     "stderr",
     "stdout",
-    "status_text",
 ]
 
 _PIPE_WIDTH = 160

@@ -160,7 +160,9 @@ class StoreView:
                 return experiment
         return self._session.catalog.find_experiment(name=name)
 
-    def runs(self, experiment: ExperimentDocument | None = None, *, deleted: bool = False) -> list[RunDocument]:
+    def runs(
+        self, experiment: ExperimentDocument | None = None, *, deleted: bool = False
+    ) -> list[RunDocument]:
         """Return run documents, the latest start first."""
         ids = None if experiment is None else [experiment.experiment_id]
         return self._session.catalog.runs_of(ids, view="all" if deleted else "active")
@@ -215,11 +217,14 @@ class StoreView:
     def _ambiguous(self, text: str, docs: list[RunDocument]) -> str:
         short = self.short_ids(docs)
         lines = [
-            f"  {short[doc.run_id]}  {doc.experiment_name}/{doc.name}  {doc.status}" for doc in docs[:_CANDIDATES]
+            f"  {short[doc.run_id]}  {doc.experiment_name}/{doc.name}  {doc.status}"
+            for doc in docs[:_CANDIDATES]
         ]
         if len(docs) > _CANDIDATES:
             lines.append("  …")
-        return "\n".join([f"{len(docs)} runs have an id that begins with {text!r}; write more of it:", *lines])
+        return "\n".join(
+            [f"{len(docs)} runs have an id that begins with {text!r}; write more of it:", *lines]
+        )
 
     def _unknown(self, text: str, living: list[RunDocument]) -> str:
         known = f"no run of {self.place} has the id or name {text!r}"

@@ -11,7 +11,7 @@ from aqrec.cli._console import ascii_only, cell, data_table, note, print_json, s
 from aqrec.cli._data import StoreView, opened
 from aqrec.cli._history import print_chart
 from aqrec.cli._plot import sparkline
-from aqrec.cli._text import number, one_line
+from aqrec.cli._text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,6 +136,7 @@ def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures,
     _show_params(console, doc)
     console.print()
     _show_figures(console, doc, figures)
+    console.print()
     _show_chart(console, figures)
     console.print()
     note(
@@ -147,14 +148,13 @@ def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures,
 
 
 def _show_params(console: Console, doc: RunDocument) -> None:
-    from rich.table import Table  # noqa: PLC0415
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="cyan", no_wrap=True)
-    grid.add_column(overflow="ellipsis", no_wrap=True)
-    for key in ("model", "alpha", "refit", "instruments", "days", "features", "segments"):
-        grid.add_row(key, cell(one_line(doc.params[key])))
-    console.print(grid)
+    keys = ("model", "alpha", "refit", "instruments", "days", "features", "segments")
+    margin = max(map(len, keys)) + 2
+    for key in keys:
+        line = cell(f"{key:<{margin}}", "cyan")
+        line.append(one_line(doc.params[key]), "default")
+        line.truncate(console.width, overflow="ellipsis")
+        console.print(line, no_wrap=True)
 
 
 def _show_figures(console: Console, doc: RunDocument, figures: Figures) -> None:

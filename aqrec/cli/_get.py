@@ -93,7 +93,9 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda count: progress.advance(task, count)
 
 
-async def _copy_all(store: Store, plan: list[tuple[ArtifactRef, Path]], advance: Callable[[int], None]) -> None:
+async def _copy_all(
+    store: Store, plan: list[tuple[ArtifactRef, Path]], advance: Callable[[int], None]
+) -> None:
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def one(ref: ArtifactRef, target: Path) -> None:
@@ -127,7 +129,9 @@ def _copy(file: BinaryIO, ref: ArtifactRef, target: Path, advance: Callable[[int
         with partial.open("wb", buffering=0) as out:
             found = copy_file(file, cast("BinaryIO", _Counted(cast("BinaryIO", out), advance)))
         if found.checksum != ref.checksum:
-            raise CorruptError(f"artifact {ref.path!r} is damaged: {found.checksum} instead of {ref.checksum}")
+            raise CorruptError(
+                f"artifact {ref.path!r} is damaged: {found.checksum} instead of {ref.checksum}"
+            )
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -127,7 +127,11 @@ def _plot(console: Console, key: str, points: list[Point]) -> None:
 
 
 def print_chart(
-    console: Console, x: Sequence[float], y: Sequence[float], labels: tuple[str, str], height: int = _PLOT_ROWS
+    console: Console,
+    x: Sequence[float],
+    y: Sequence[float],
+    labels: tuple[str, str],
+    height: int = _PLOT_ROWS,
 ) -> bool:
     """Draw a line chart with its ranges; return False if there is nothing to draw."""
     plain_text = ascii_only(console)

@@ -145,7 +145,10 @@ def _print_runs(
         _Column("run", [cell(short[doc.run_id], "bold cyan") for doc in runs]),
         _Column("name", [_fitted(doc.name, 14 if narrow else 28) for doc in runs]),
         _Column("status", [status_text(doc, deleted=view.deleted(doc)) for doc in runs]),
-        _Column("started", [cell(moment(doc.start_time, year=not narrow) if doc.start_time else "") for doc in runs]),
+        _Column(
+            "started",
+            [cell(moment(doc.start_time, year=not narrow) if doc.start_time else "") for doc in runs],
+        ),
     ]
     if not narrow:
         spans = [span(doc) for doc in runs]

@@ -42,7 +42,9 @@ def _means(values: Sequence[float], width: int) -> list[float]:
         return list(values)
     means: list[float] = []
     for column in range(width):
-        part = [v for v in values[column * count // width : (column + 1) * count // width] if math.isfinite(v)]
+        part = [
+            v for v in values[column * count // width : (column + 1) * count // width] if math.isfinite(v)
+        ]
         means.append(math.fsum(part) / len(part) if part else math.nan)
     return means
 

@@ -36,12 +36,16 @@ def print_artifact(text: str, path: str, location: str | None, trust: str | None
         found = artifacts_below(doc, path)
         ref = found.get(path.strip("/"))
         if ref is None:
-            raise InvalidInputError(f"{path!r} is a folder of {plural(len(found), 'artifact')}; print one of {', '.join(found)}")
+            raise InvalidInputError(
+                f"{path!r} is a folder of {plural(len(found), 'artifact')}; print one of {', '.join(found)}"
+            )
         if ref.codec in _TEXTS:
             _print_text(_load_text(view, ref))
             return
         if ref.codec in _FIGURES:
-            raise InvalidInputError(f"{ref.path!r} is a figure ({ref.codec}); copy it with: aqrec get RUN PATH")
+            raise InvalidInputError(
+                f"{ref.path!r} is a figure ({ref.codec}); copy it with: aqrec get RUN PATH"
+            )
         if ref.codec == "bytes":
             _print_bytes(view, ref)
             return
@@ -112,7 +116,9 @@ def _print_table(console: Console, head: Any, loaded: pd.DataFrame | pd.Series[A
         table.add_column(cell(name, "dim"), style="dim", no_wrap=True, overflow="ellipsis")
     for name in part.columns[:fitting]:
         table.add_column(cell(str(name)), justify="right", no_wrap=True, overflow="ellipsis")
-    for label, row in zip(part.index.tolist(), part.iloc[:, :fitting].itertuples(index=False, name=None), strict=True):
+    for label, row in zip(
+        part.index.tolist(), part.iloc[:, :fitting].itertuples(index=False, name=None), strict=True
+    ):
         labels = label if isinstance(label, tuple) else (label,)
         table.add_row(*(cell(_value(item)) for item in (*labels, *row)))
     console.print(table)

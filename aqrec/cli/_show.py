@@ -88,7 +88,9 @@ def _head(view: StoreView, doc: RunDocument) -> Table:
     if children:
         grid.add_row("children", plural(children, "run"))
     if doc.dropped:
-        grid.add_row("dropped", cell(f"{plural(sum(doc.dropped.values()), 'point')} found no room", "bold red"))
+        grid.add_row(
+            "dropped", cell(f"{plural(sum(doc.dropped.values()), 'point')} found no room", "bold red")
+        )
     grid.add_row("files", cell(view.folder(doc)))
     return grid
 

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -34,6 +35,7 @@ from aqrec.errors import (
     StorageError,
 )
 from aqrec.format import _layout as layout
+from aqrec.format._document import RunDocument
 from aqrec.format._frames import EVENTS, POINTS, encode_frame
 from aqrec.format._ids import HybridClock, new_id, now_ms
 from aqrec.format._points import PointsFrame
@@ -97,6 +99,7 @@ class Engine:
         self.buffer = Buffer(options.buffer, self.wake)
         self.events: deque[Event] = deque()
         self.runs: dict[str, RunState] = {}
+        self._forgotten: WeakValueDictionary[str, RunState] = WeakValueDictionary()
         self.closed = False
         self._lock = threading.Lock()
         self._reset()
@@ -156,11 +159,17 @@ class Engine:
         if self.buffer.idle:
             self.wake()
 
-    def run_state(self, run_id: str, *, made_id: bool = False) -> RunState:
-        """Return this writer's state of a run."""
-        state = self.runs.get(run_id)
+    def run_state(self, doc: RunDocument, *, made_id: bool = False) -> RunState:
+        """Return this writer's state of a run.
+
+        One that had ended and was forgotten is the same as before if somebody still holds it, else it is restored from
+        the document.
+        """
+        state = self.runs.get(doc.run_id) or self._forgotten.get(doc.run_id)
         if state is None:
-            state = self.runs[run_id] = RunState(run_id, self.buffer, made_id=made_id)
+            state = RunState(doc.run_id, self.buffer, made_id=made_id)
+            state.restore(doc, self.writer)
+        self.runs[doc.run_id] = self._forgotten[doc.run_id] = state
         return state
 
     def run_started(self, state: RunState) -> None:
@@ -174,14 +183,14 @@ class Engine:
         self.clock = HybridClock()
         self.events.clear()
         self.buffer.after_fork()
-        old, self.runs = self.runs, {}
+        old, self.runs = dict(self._forgotten), {}
         self._reset()
         for run_id, state in old.items():
             fresh = RunState(run_id, self.buffer, made_id=False)
             # The recorders of this process hold the parent's point log: it goes on, for the new writer.
             fresh.points = state.points
             fresh.points.state, fresh.points.dropped = fresh, 0
-            self.runs[run_id] = fresh
+            self.runs[run_id] = self._forgotten[run_id] = fresh
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""

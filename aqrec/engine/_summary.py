@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aqrec.engine._buffer import Buffer, PointLog
-from aqrec.format._document import merge_summary
+from aqrec.format._document import RunDocument, merge_summary
 from aqrec.format._points import PointsFrame, columns
 from aqrec.format._records import MetricSummary
 
@@ -28,6 +28,14 @@ class RunState:
         self.ended = False
         self.announced = False
         self.dropped_told = 0
+
+    def restore(self, doc: RunDocument, writer: str) -> None:
+        """Take up what `writer` has recorded and sealed of the run before."""
+        self.summaries = dict(doc.metrics.get(writer, {}))
+        self.through = doc.through.get(writer, -1)
+        parts = [part for part in doc.sealed if part.writer == writer]
+        self.parts = len(parts)
+        self.sealed_through = max((part.through for part in parts), default=-1)
 
     def add(self, frame: PointsFrame) -> int:
         """Count a frame that is about to be written; return its points."""

@@ -175,7 +175,7 @@ def _objects(values: list[Any], rows: list[int] | None = None, count: int = 0) -
     import numpy as np  # noqa: PLC0415 - heavy
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    # np.array would make lists of equal length a second dimension; pandas 3 would make bare arrays of text str.
+    # np.array would make lists of equal length a second dimension; pandas 3 would make plain text str.
     cells = np.fromiter(values, dtype=object, count=len(values))
     if rows is not None and len(rows) < count:
         present, cells = cells, np.full(count, None, dtype=object)

@@ -77,7 +77,7 @@ class Run:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._made_id = made_id
-        self._state: RunState = self.engine.run_state(doc.run_id, made_id=made_id)
+        self._state: RunState = self.engine.run_state(doc, made_id=made_id)
         self.points = self._state.points
         self._provenance: asyncio.Task[None] | None = None
         self.log = self.points.log

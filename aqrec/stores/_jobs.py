@@ -138,7 +138,8 @@ class _Job(Generic[T]):
             finally:
                 self._error = None
                 del error  # its traceback refers to this frame
-        return cast("T", self._value)
+        value, self._value = self._value, None
+        return cast("T", value)
 
     def drop(self, discard: Callable[[T], None] | None) -> None:
         if self._error is None and discard is not None:

@@ -25,7 +25,9 @@ def load(data: bytes, codec: str, digest: Digest | None = None, **options: Any) 
     return read_object(io.BytesIO(data), codec=codec, **options)
 
 
-def round_trip(obj: object, codec: str, *, compression: str | None = None, trust: TrustPolicy = TRUSTED) -> Any:
+def round_trip(
+    obj: object, codec: str, *, compression: str | None = None, trust: TrustPolicy = TRUSTED
+) -> Any:
     data, digest = save(obj, codec, compression=compression)
     return load(data, codec, digest, compression=compression, trust=trust)
 

@@ -32,7 +32,11 @@ def test_numpy_itself_reads_the_file(array: Any) -> None:
     assert same(np.load(io.BytesIO(save(array, "npy")[0])), array)
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), arrays, max_size=3))
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")), arrays, max_size=3
+    )
+)
 def test_npz(named: dict[str, Any]) -> None:
     assert same(round_trip(named, "npz"), named)
 
@@ -79,7 +83,9 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("codec", "obj", "why"), REFUSED)
-def test_what_would_not_come_back_is_refused_before_anything_is_written(codec: str, obj: Any, why: str) -> None:
+def test_what_would_not_come_back_is_refused_before_anything_is_written(
+    codec: str, obj: Any, why: str
+) -> None:
     file = io.BytesIO()
     with pytest.raises(InvalidValueError, match=why):
         write_object(file, obj, codec=codec)

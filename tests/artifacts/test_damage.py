@@ -92,7 +92,9 @@ def test_damage_that_asks_for_a_forbidden_global_is_damage() -> None:
         load(broken, "pickle", digest, trust=RESTRICTED)
 
 
-@pytest.mark.parametrize(("codec", "data"), [("pickle", b"junk"), ("json", b"{"), ("parquet", b"PAR"), ("text", b"\xff")])
+@pytest.mark.parametrize(
+    ("codec", "data"), [("pickle", b"junk"), ("json", b"{"), ("parquet", b"PAR"), ("text", b"\xff")]
+)
 def test_sound_bytes_that_are_no_such_object_cannot_be_loaded(codec: str, data: bytes) -> None:
     digest = copy_file(io.BytesIO(data), io.BytesIO())
     with pytest.raises(LoadObjectError, match=f"ic.{codec}.*codec '{codec}'") as caught:
@@ -135,7 +137,9 @@ FRAME = pd.DataFrame({"x": np.arange(300_000.0), "y": "text"})
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
-@pytest.mark.parametrize(("codec", "obj"), [("pickle", FRAME), ("parquet", FRAME), ("npz", [np.arange(90_000)])])
+@pytest.mark.parametrize(
+    ("codec", "obj"), [("pickle", FRAME), ("parquet", FRAME), ("npz", [np.arange(90_000)])]
+)
 def test_the_error_of_a_file_that_cannot_be_written_is_the_callers(
     codec: str, obj: Any, compression: str | None
 ) -> None:
@@ -146,7 +150,9 @@ def test_the_error_of_a_file_that_cannot_be_written_is_the_callers(
 
 
 @pytest.mark.parametrize("compression", [None, "zstd"])
-@pytest.mark.parametrize(("codec", "obj"), [("pickle", FRAME), ("parquet", FRAME), ("npz", [np.arange(90_000)])])
+@pytest.mark.parametrize(
+    ("codec", "obj"), [("pickle", FRAME), ("parquet", FRAME), ("npz", [np.arange(90_000)])]
+)
 def test_the_error_of_a_file_that_cannot_be_read_is_the_callers(
     codec: str, obj: Any, compression: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -243,7 +249,10 @@ def test_a_copy_of_something_else_is_corrupt() -> None:
 
 def test_the_checksum_is_xxh3() -> None:
     xxhash = pytest.importorskip("xxhash")
-    assert copy_file(io.BytesIO(b"abc"), io.BytesIO()).checksum == f"xxh3_128:{xxhash.xxh3_128_hexdigest(b'abc')}"
+    assert (
+        copy_file(io.BytesIO(b"abc"), io.BytesIO()).checksum
+        == f"xxh3_128:{xxhash.xxh3_128_hexdigest(b'abc')}"
+    )
 
 
 def test_running_out_of_memory_is_not_called_damage() -> None:

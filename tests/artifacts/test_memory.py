@@ -74,7 +74,11 @@ def test_an_object_of_many_small_parts_is_streamed(tmp_path: Path) -> None:
 
 def test_copies(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * SIZE)
-    with (tmp_path / "a").open("rb") as source, (tmp_path / "b").open("wb") as target, peak_at_most(ROOM // 10):
+    with (
+        (tmp_path / "a").open("rb") as source,
+        (tmp_path / "b").open("wb") as target,
+        peak_at_most(ROOM // 10),
+    ):
         copy_file(source, target)
     assert (tmp_path / "b").stat().st_size == SIZE
 
@@ -84,9 +88,7 @@ def test_compressing(tmp_path: Path) -> None:
     with (tmp_path / "a").open("wb") as file, peak_at_most(ROOM):
         digest = write_object(file, obj, codec="pickle", compression="zstd")
     with (tmp_path / "a").open("rb") as file, peak_at_most(SIZE + ROOM):
-        read_object(
-            file, codec="pickle", compression="zstd", size=digest.size, checksum=digest.checksum
-        )
+        read_object(file, codec="pickle", compression="zstd", size=digest.size, checksum=digest.checksum)
 
 
 def test_the_file_gets_the_arrays_own_memory() -> None:

@@ -215,8 +215,10 @@ def test_an_unpickler_of_the_callers_decides() -> None:
         def find_class(self, module: str, name: str, /) -> Any:
             return super().find_class("collections" if module == "old_place" else module, name)
 
-    data = plain(__import__("collections").Counter("aab")).replace(b"collections", b"old_place  ").replace(
-        b"\x8c\x0bold_place  ", b"\x8c\x09old_place"
+    data = (
+        plain(__import__("collections").Counter("aab"))
+        .replace(b"collections", b"old_place  ")
+        .replace(b"\x8c\x0bold_place  ", b"\x8c\x09old_place")
     )
     data = data[:2] + b"" + data[11:]  # without its frame, whose length no longer fits
     assert load(data, "pickle", unpickler=Renaming, trust=RESTRICTED) == {"a": 2, "b": 1}

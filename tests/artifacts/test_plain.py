@@ -25,7 +25,9 @@ zones = st.none() | st.integers(-14 * 60, 14 * 60).map(lambda m: dt.timezone(dt.
 
 def trees(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.recursive(
-        leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4), max_leaves=12
+        leaves,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+        max_leaves=12,
     )
 
 
@@ -36,7 +38,17 @@ def test_json(tree: object) -> None:
     assert json.loads(data.decode()) == tree
 
 
-@given(trees(st.none() | st.booleans() | st.integers() | st.floats() | texts | st.dates() | st.datetimes(timezones=zones)))
+@given(
+    trees(
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | texts
+        | st.dates()
+        | st.datetimes(timezones=zones)
+    )
+)
 def test_yaml(tree: object) -> None:
     data, digest = save(tree, "yaml")
     assert same(load(data, "yaml", digest), tree)
@@ -134,7 +146,9 @@ REFUSED: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("codec", "obj", "why"), REFUSED)
-def test_what_would_not_come_back_is_refused_before_anything_is_written(codec: str, obj: Any, why: str) -> None:
+def test_what_would_not_come_back_is_refused_before_anything_is_written(
+    codec: str, obj: Any, why: str
+) -> None:
     file = io.BytesIO()
     with pytest.raises(InvalidValueError, match=why):
         write_object(file, obj, codec=codec)

@@ -86,7 +86,13 @@ def test_an_object_that_does_not_fit_its_name_is_refused(name: str, obj: object,
 
 @pytest.mark.parametrize(
     ("name", "codec"),
-    [("a.pkl", "pickle"), ("task", "pickle"), ("a/b.c/task", "pickle"), ("model.bin", "bytes"), ("a.CSV", "text")],
+    [
+        ("a.pkl", "pickle"),
+        ("task", "pickle"),
+        ("a/b.c/task", "pickle"),
+        ("model.bin", "bytes"),
+        ("a.CSV", "text"),
+    ],
 )
 def test_a_name_alone_chooses_for_loading(name: str, codec: str) -> None:
     assert codec_for_load(name) == codec
@@ -154,7 +160,9 @@ def test_a_name_or_ending_has_one_codec_unless_it_is_replaced(registry: None) ->
     assert codec_for_save("a.json", "text") == "other"
 
 
-@pytest.mark.parametrize(("name", "suffix"), [("", ".x"), ("n", "x"), ("n", ".X"), ("n", ".a.b"), ("n", ""), ("n", ".")])
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("", ".x"), ("n", "x"), ("n", ".X"), ("n", ".a.b"), ("n", ""), ("n", ".")]
+)
 def test_an_ill_formed_name_or_ending_is_refused(name: str, suffix: str, registry: None) -> None:
     codec: Any = Reversed()
     codec.name, codec.suffixes = name, (suffix,)

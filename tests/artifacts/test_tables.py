@@ -26,7 +26,10 @@ VALUES: dict[str, Any] = {
     **{dtype: pd.Series([1, 2, 3], dtype=dtype) for dtype in ("i1", "u8", "i8", "f2", "f4", "f8")},
     **{dtype: pd.Series([1, None, 3], dtype=dtype) for dtype in ("Int8", "UInt64", "Float32", "f8")},
     "boolean": pd.Series([True, None, False], dtype="boolean"),
-    **{dtype: pd.Series(["a", None, "ä"], dtype=dtype) for dtype in ("str", "string[python]", "string[pyarrow]")},
+    **{
+        dtype: pd.Series(["a", None, "ä"], dtype=dtype)
+        for dtype in ("str", "string[python]", "string[pyarrow]")
+    },
     **{dtype: pd.Series(values, dtype=dtype) for dtype, values in ARROW.items()},
     "bool": pd.Series([True, False, True]),
     **{f"times in {unit}": pd.Series(DAYS.as_unit(unit)) for unit in ("s", "ms", "us", "ns")},

@@ -224,14 +224,12 @@ def test_a_time_zone_is_looked_up_by_its_name_only() -> None:
         name("collections", "OrderedDict"),
         name("builtins", "list"),
         name("zoneinfo", "ZoneInfo"),
-        name("builtins", "getattr")
-        + name("zoneinfo", "ZoneInfo")
-        + text("_unpickle")
-        + TUPLE2
-        + REDUCE,
+        name("builtins", "getattr") + name("zoneinfo", "ZoneInfo") + text("_unpickle") + TUPLE2 + REDUCE,
     ],
 )
-@pytest.mark.parametrize("state", [{"aqrec_was_here": 1}, (None, {"aqrec_was_here": 1}), (None, {"__init__": 1})])
+@pytest.mark.parametrize(
+    "state", [{"aqrec_was_here": 1}, (None, {"aqrec_was_here": 1}), (None, {"__init__": 1})]
+)
 def test_classes_and_functions_cannot_be_changed(target: bytes, state: object) -> None:
     """The BUILD opcode sets attributes of whatever object it is pointed at."""
     before = {kind: dict(vars(kind)) for kind in (pd.DataFrame, Counter, OrderedDict, np.ndarray)}
@@ -270,7 +268,9 @@ def test_a_data_type_that_hides_its_objects_is_seen_through() -> None:
     object_type = name("numpy", "dtype") + build(("O", False, True)) + REDUCE
     void = name("numpy", "dtype") + build(("V8", False, True)) + REDUCE
     fields = b"}" + text("a") + MARK + object_type + b"K\x00" + TUPLE + b"s"
-    state = MARK + b"K\x03" + text("|") + NONE + build(("a",)) + fields + b"K\x08" + b"K\x01" + b"K\x00" + TUPLE
+    state = (
+        MARK + b"K\x03" + text("|") + NONE + build(("a",)) + fields + b"K\x08" + b"K\x01" + b"K\x00" + TUPLE
+    )
     array = program(
         name("numpy._core.numeric", "_frombuffer"), MARK, build(b"\x41" * 8), void, state, BUILD,
         build((1,)), text("C"), TUPLE, REDUCE,
@@ -279,7 +279,9 @@ def test_a_data_type_that_hides_its_objects_is_seen_through() -> None:
         load(array, "pickle", trust=RESTRICTED)
 
 
-@pytest.mark.parametrize("argument", [build({"names": ["a"], "formats": ["O"]}), name("builtins", "list"), build(7)])
+@pytest.mark.parametrize(
+    "argument", [build({"names": ["a"], "formats": ["O"]}), name("builtins", "list"), build(7)]
+)
 def test_data_types_are_made_of_type_codes_only(argument: bytes) -> None:
     with pytest.raises(UntrustedObjectError):
         load(program(name("numpy", "dtype"), argument, TUPLE1, REDUCE), "pickle", trust=RESTRICTED)
@@ -397,7 +399,12 @@ DATA: dict[str, Any] = {
     "object array": np.array([1, "a", None], dtype=object),
     "records": np.zeros(3, dtype=[("a", "f8"), ("b", "i4")]),
     "strided": np.arange(10)[::2].copy(),
-    "timestamps": [pd.Timestamp("2020"), pd.Timestamp("2020", tz="UTC"), pd.Timedelta(1), pd.Period("2020", "D")],
+    "timestamps": [
+        pd.Timestamp("2020"),
+        pd.Timestamp("2020", tz="UTC"),
+        pd.Timedelta(1),
+        pd.Period("2020", "D"),
+    ],
     "missing": [pd.NaT, pd.NA],
     "interval": pd.Interval(0, 1),
     "offsets": [getattr(pd.offsets, offset)() for offset in OFFSETS.split()] + [pd.DateOffset(months=2)],
@@ -469,7 +476,9 @@ def test_a_wildcard_does_not_reach_what_the_module_imported(attribute: str) -> N
 
 
 def test_an_allowed_class_is_itself_also_as_data() -> None:
-    assert load(pickle.dumps([Harmless]), "pickle", trust=TrustPolicy(allow=(f"{HERE}.Harmless",))) == [Harmless]
+    assert load(pickle.dumps([Harmless]), "pickle", trust=TrustPolicy(allow=(f"{HERE}.Harmless",))) == [
+        Harmless
+    ]
 
 
 def test_an_allowed_class_that_is_not_there_is_named() -> None:
@@ -478,7 +487,8 @@ def test_an_allowed_class_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["", "*", "name", "a b.c", "pkg.*.c", "pkg*", ".x", "builtins.*", "os.*", "os.path.*", "pkg:name"]
+    "pattern",
+    ["", "*", "name", "a b.c", "pkg.*.c", "pkg*", ".x", "builtins.*", "os.*", "os.path.*", "pkg:name"],
 )
 def test_a_pattern_that_means_nothing_or_everything_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidValueError):

@@ -136,7 +136,7 @@ def test_other_engines_see_plain_columns_and_the_file_says_what_it_covers() -> N
 
 
 def realistic(steps: int) -> list[tuple[str, list[np.ndarray]]]:
-    """Ten metrics of a training loop: float32 losses, rounded accuracies, a learning rate, a noisy float64."""
+    """Ten metrics of a training loop: float32 losses, rounded accuracies, a learning rate, noise."""
     rng = np.random.default_rng(0)
     stamps = 1_760_000_000_000 + rng.integers(9, 11, steps).cumsum()
     keys = []
