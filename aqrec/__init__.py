@@ -4,10 +4,15 @@
 for blocking code. Public modules: `errors`, `options`, `stores`, `serialization`, `artifacts`, `analysis`, `templates`, `testing`.
 """
 
-from aqrec import errors
-from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
-from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions
-from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder
+from typing import TYPE_CHECKING
+
+from aqrec._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from aqrec import errors
+    from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
+    from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions
+    from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder
 
 __version__ = "0.1.0"
 
@@ -28,3 +33,13 @@ __all__ = [
     "errors",
     "open_recorder",
 ]
+
+__getattr__, __dir__ = lazy_names(
+    "aqrec",
+    {
+        "errors": "aqrec.errors",
+        **dict.fromkeys(("STATUS_FA", "STATUS_FI", "STATUS_R", "STATUS_S"), "aqrec.format._records"),
+        **dict.fromkeys(("BufferOptions", "FlushOptions", "Options", "RetryOptions"), "aqrec.options"),
+        **dict.fromkeys(("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder"), "aqrec.recording"),
+    },
+)

@@ -1,7 +1,7 @@
 """How fast and with how much memory a large object is saved and loaded.
 
-Compares `aqrec.artifacts` with plain ``pickle.dump(protocol=5)`` + ``fsync`` and ``pickle.load``. Each measurement
-is a process of its own; the two sides take turns within a round, and the best of the rounds counts.
+Compares `aqrec.artifacts` with plain ``pickle.dump(protocol=5)`` + ``fsync`` and ``pickle.load``. Each
+measurement is a process of its own; the sides take turns within a round, and the best of the rounds counts.
 
     python -m benchmarks.objects [--megabytes 500] [--rounds 5] [--folder /tmp]
 
@@ -20,9 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SIDES = ("plain pickle", "aqrec trusted", "aqrec restricted")
 KINDS = ("frame", "prediction", "strings")
@@ -88,9 +91,8 @@ def peak() -> int:
 def measure(action: str, side: str, kind: str, size: int, path: Path) -> None:
     """Print seconds and peak memory of one save or load, made in this process."""
     # Everything either side needs is imported before the baseline is taken.
-    import pandas  # noqa: F401
-    import pyarrow  # noqa: F401
-    import xxhash  # noqa: F401
+    for name in ("pandas", "pyarrow", "xxhash"):
+        import_module(name)
 
     work: Any = saver(side) if action == "save" else loader(side)
     warm = make(kind, 100_000)
@@ -181,9 +183,8 @@ def main() -> int:
             compare(kind, arguments.megabytes * 1_000_000, arguments.rounds, Path(folder))
             for kind in arguments.kind or KINDS
         ]
-    print(
-        f"\ntargets (speed ≥ {ENOUGH_SPEED:.0%}, memory ≤ 1.1 x object + 64 MB): {'met' if all(met) else 'MISSED'}"
-    )
+    verdict = "met" if all(met) else "MISSED"
+    print(f"\ntargets (speed ≥ {ENOUGH_SPEED:.0%}, memory ≤ 1.1 x object + 64 MB): {verdict}")
     return 0 if all(met) else 1
 
 

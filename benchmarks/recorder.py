@@ -155,7 +155,9 @@ def sealed(quick: bool) -> dict:
     columns = {}
     for key in range(6):
         noise = rng.normal(0, 0.05, steps)
-        columns[f"train/loss_{key}"] = (2 / np.sqrt(np.arange(1, steps + 1)) + noise).astype(np.float32).tolist()
+        columns[f"train/loss_{key}"] = (
+            (2 / np.sqrt(np.arange(1, steps + 1)) + noise).astype(np.float32).tolist()
+        )
     columns["rate/a"], columns["rate/b"] = (np.round(rng.random(steps), 4).tolist() for _ in range(2))
     columns["lr"] = [1e-3] * (steps // 2) + [1e-4] * (steps - steps // 2)
     columns["walk"] = np.cumsum(rng.normal(0, 1, steps)).tolist()
@@ -163,7 +165,9 @@ def sealed(quick: bool) -> dict:
     pauses = rng.integers(9, 12, steps).cumsum().tolist()
     with open_recorder(folder) as recorder:
         for step, row in enumerate(zip(*columns.values(), strict=True)):
-            recorder.log_batch(dict(zip(columns, row, strict=True)), step=step, timestamp=clock + pauses[step])
+            recorder.log_batch(
+                dict(zip(columns, row, strict=True)), step=step, timestamp=clock + pauses[step]
+            )
         identity = recorder.id
     size = os.path.getsize(f"{folder}/runs/{identity}/metrics.parquet")
     shutil.rmtree(folder)
@@ -247,7 +251,12 @@ def stall(quick: bool) -> dict:
             statistics_ = await recorder.statistics()
             assert statistics_.dropped == 0
             rate = step[0] * 10 / duration
-        return {"idle": max(idle), "busy": max(busy), "rate": rate, "p99": sorted(busy)[int(len(busy) * 0.999)]}
+        return {
+            "idle": max(idle),
+            "busy": max(busy),
+            "rate": rate,
+            "p99": sorted(busy)[int(len(busy) * 0.999)],
+        }
 
     result = asyncio.run(main())
     shutil.rmtree(folder)
@@ -324,14 +333,27 @@ def main() -> int:
     for face in ("sync", "async"):
         calls = found[f"calls_{face}"]
         budget(f"log_metrics, one metric, {face} face, median (budget)", "µs", calls["one"] * 1e6, 2)
-        budget(f"log_metrics, ten metrics, {face} face, median per metric (budget)", "µs", calls["ten"] * 1e6, 1)
+        budget(
+            f"log_metrics, ten metrics, {face} face, median per metric (budget)", "µs", calls["ten"] * 1e6, 1
+        )
     rate = found["durable"]
     size = f"{rate['points'] / 1e6:g} M points, ten a call, all durable"
     rows.append(Row(what=f"{size} (budget)", unit="points/s", ours=rate["ours"], peer=1.5e6, bar=1))
     rows.append(
-        Row(what=f"{size}, against encode + write + fdatasync alone", unit="points/s", ours=rate["ours"], peer=rate["peer"], bar=0.5)
+        Row(
+            what=f"{size}, against encode + write + fdatasync alone",
+            unit="points/s",
+            ours=rate["ours"],
+            peer=rate["peer"],
+            bar=0.5,
+        )
     )
-    budget(f"sealed history, {found['sealed']['points'] / 1e6:g} M points (budget)", "bytes/point", found["sealed"]["bytes"], 6)
+    budget(
+        f"sealed history, {found['sealed']['points'] / 1e6:g} M points (budget)",
+        "bytes/point",
+        found["sealed"]["bytes"],
+        6,
+    )
     big = found["large"]
     budget(
         f"run of {big['points'] / 1e6:g} M points: peak memory over the result (budget); log {big['log']:.1f} s, "
@@ -349,12 +371,23 @@ def main() -> int:
         5,
     )
     runs = found["short_runs"]
-    budget(f"1,000 short runs, bulk sealing, {runs['bulk_files']:.3f} files a run (budget)", "s", runs["bulk"], 2)
+    budget(
+        f"1,000 short runs, bulk sealing, {runs['bulk_files']:.3f} files a run (budget)", "s", runs["bulk"], 2
+    )
     rows.append(
-        Row(what=f"1,000 short runs, each sealed by itself, {runs['run_files']:.1f} files a run", unit="s", ours=runs["run"])
+        Row(
+            what=f"1,000 short runs, each sealed by itself, {runs['run_files']:.1f} files a run",
+            unit="s",
+            ours=runs["run"],
+        )
     )
     budget("import aqrec, over a bare interpreter (budget)", "ms", found["import_time"]["import"] * 1e3, 60)
-    budget("from aqrec.sync import R, over a bare interpreter (budget)", "ms", found["import_time"]["r"] * 1e3, 60)
+    budget(
+        "from aqrec.sync import R, over a bare interpreter (budget)",
+        "ms",
+        found["import_time"]["r"] * 1e3,
+        60,
+    )
     return 0 if show("aqrec: the recorder", rows) else 1
 
 

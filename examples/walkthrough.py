@@ -14,7 +14,9 @@ dataset = DemoDataset()
 with open_recorder(FOLDER, experiment="walkthrough", name="ridge") as recorder:
     model = RidgeModel(refit="year")
     recorder.log_params(model="ridge", alpha=model.alpha, refit=model.refit)
-    model.fit(dataset, on_fold=lambda number, _, fold: recorder.log_metrics(step=number, train_loss=fold.loss))
+    model.fit(
+        dataset, on_fold=lambda number, _, fold: recorder.log_metrics(step=number, train_loss=fold.loss)
+    )
     SignalRecord(model=model, dataset=dataset, recorder=recorder).generate()
     SigAnaRecord(recorder, ana_long_short=True).generate()
 

@@ -11,11 +11,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from aqrec.artifacts._codec import Codec
+from aqrec.artifacts._digest import Digest
 from aqrec.artifacts._registry import codec_for_load, codec_for_save, get_codec, register_codec
 from aqrec.artifacts._trust import TrustPolicy, default_trust
 
 if TYPE_CHECKING:
-    from aqrec.artifacts._digest import Digest, copy_file
+    from aqrec.artifacts._hashing import copy_file
     from aqrec.artifacts._objects import read_object, write_object
 
 __all__ = [
@@ -33,8 +34,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "Digest": "_digest",
-    "copy_file": "_digest",
+    "copy_file": "_hashing",
     "read_object": "_objects",
     "write_object": "_objects",
 }

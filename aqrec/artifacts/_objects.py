@@ -6,7 +6,8 @@ import io
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from aqrec.artifacts._digest import CHUNK, Digest, Expectation, HashingReader, HashingWriter
+from aqrec.artifacts._digest import Digest, Expectation
+from aqrec.artifacts._hashing import CHUNK, HashingReader, HashingWriter
 from aqrec.artifacts._pickles import load_pickle, pickle_writer, refuse_if_never
 from aqrec.artifacts._registry import get_codec
 from aqrec.artifacts._trust import TrustPolicy

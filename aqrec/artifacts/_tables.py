@@ -33,8 +33,8 @@ class ParquetCodec(Codec):
     pandas objects come back with their index, column labels, dtypes and the name of a Series. What Parquet
     would change is refused when it is saved: labels of mixed types, repeated labels, columns of arbitrary
     objects. Not kept: whether a missing entry among Python objects was None or NaN (it loads as None in a
-    column, as NaN in an index), and the ``freq`` of a DatetimeIndex if it is a custom offset. Tables of pyarrow, polars and others are stored
-    as they are and load as pandas.
+    column, as NaN in an index), and the ``freq`` of a DatetimeIndex if it is a custom offset. Tables of
+    pyarrow, polars and others are stored as they are and load as pandas.
     """
 
     name = "parquet"
@@ -156,7 +156,8 @@ class ParquetCodec(Codec):
             self.refuse(before, f"a table whose columns are named {list(before.columns.names)}")
         if isinstance(before.index, pd.RangeIndex):
             return
-        if (note.names or list(before.index.names)) != list(after.index.names):
+        names: list[Any] = note.names or list(before.index.names)
+        if names != list(after.index.names):
             self.refuse(before, f"a table whose index is named {list(before.index.names)}")
         for old, new in zip(_levels(before.index), _levels(after.index), strict=True):
             if old.dtype != new.dtype:

@@ -67,14 +67,12 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Record experiments and look into their stores. A store is a folder or URL; reading never changes it.",
+    help="Record experiments, and look into their stores: folders or URLs. Reading changes nothing.",
 )
 
 Store = Annotated[
     str | None,
-    typer.Option(
-        "--store", "-s", metavar="STORE", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"
-    ),
+    typer.Option("--store", "-s", metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
 ]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
@@ -115,10 +113,10 @@ def demo(
 
 
 @app.command()
-def ls(
+def ls(  # noqa: PLR0917 - typer calls it by keyword
     store: Annotated[
         str | None,
-        typer.Argument(metavar="[STORE]", help="Folder or URL. [default: $AQREC_URI, else ./aqruns]"),
+        typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
     ] = None,
     store_option: Annotated[str | None, typer.Option("--store", "-s", hidden=True)] = None,
     experiment: Annotated[
@@ -132,9 +130,7 @@ def ls(
     everything: Annotated[bool, typer.Option("--all", "-a", help="Show what was deleted, too.")] = False,
     limit: Annotated[
         int | None,
-        typer.Option(
-            "--limit", "-n", min=0, metavar="N", help="Show N at most, 0: all. [default: 20; JSON: all]"
-        ),
+        typer.Option("--limit", "-n", min=0, metavar="N", help="Show N at most, 0: all. Default: 20"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -167,13 +163,13 @@ def show(
 
 
 @app.command()
-def history(
+def history(  # noqa: PLR0917
     run: Run,
     keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Metrics.")],
     store: Store = None,
     last: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help="The last N points only, 0: all. [default: all; table: 20]"),
+        typer.Option(min=0, metavar="N", help="Only the last N points, 0: all. Default for the table: 20"),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", "-p", help="Draw a chart instead of a table.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print key,step,timestamp,value.")] = False,
@@ -184,32 +180,23 @@ def history(
 
     if as_csv + as_json + plot > 1:
         raise typer.BadParameter("choose one of --plot, --csv and --json")
-    command(
-        run,
-        keys,
-        store,
-        last=last,
-        form="csv" if as_csv else "json" if as_json else "plot" if plot else "table",
-    )
+    form: Form = "csv" if as_csv else "json" if as_json else "plot" if plot else "table"
+    command(run, keys, store, last=last, form=form)
 
 
 @app.command()
-def get(
+def get(  # noqa: PLR0917
     run: Run,
-    path: Annotated[
-        str, typer.Argument(metavar="PATH", help="Artifact or folder of artifacts; '/' for all.")
-    ],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Artifact, or folder of them; / for all.")],
     destination: Annotated[
-        Path, typer.Argument(metavar="[DEST]", help="File or folder to copy to.", show_default="here")
+        Path, typer.Argument(metavar="DEST", help="File or folder to copy to.", show_default="here")
     ] = Path(),
     store: Store = None,
-    as_text: Annotated[
-        bool, typer.Option("--print", help="Print the artifact instead of copying it.")
-    ] = False,
+    as_text: Annotated[bool, typer.Option("--print", help="Print it instead of copying it.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     trust: Annotated[
         Trust | None,
-        typer.Option(help="Which pickles --print may load. [default: $AQREC_TRUST, else restricted]"),
+        typer.Option(help="Which pickles --print may load. Default: $AQREC_TRUST, else restricted"),
     ] = None,
     allow: Annotated[
         list[str] | None,

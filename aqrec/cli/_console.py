@@ -1,4 +1,4 @@
-"""What commands print: tables for people on standard output, one JSON document for programs, all else on standard error."""
+"""What commands print: results on standard output, progress and errors on standard error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _STYLES = {"FINISHED": "green", "RUNNING": "yellow", "FAILED": "bold red", "SCHE
 
 
 def stdout() -> Console:
-    """Return the console for results. Text is taken literally; a pipe gets long lines rather than cut ones."""
+    """Return the console for results. Text is literal; a pipe gets long lines, not cut ones."""
     from rich.console import Console  # noqa: PLC0415 - `aqrec --version` does without
 
     narrow = sys.stdout.isatty() or "COLUMNS" in os.environ

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
-from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +25,8 @@ from aqrec.stores import redact_url
 from aqrec.stores._urls import local_root, scheme_of
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
+
     from aqrec.artifacts import TrustPolicy
     from aqrec.recording._run import Run
     from aqrec.stores import Store
@@ -35,7 +36,7 @@ __all__ = ["StoreView", "iso", "last_activity", "opened", "shown_place", "span"]
 T = TypeVar("T")
 
 _SHORTEST_ID = 10
-"""Hex digits: the first ten of an id are its time to a quarter of a second, so later runs seldom share them."""
+"""The first ten digits of an id are its time to a quarter of a second: later runs seldom share them."""
 _LONGEST_OWN_ID = 24
 _CANDIDATES = 8
 
@@ -46,7 +47,7 @@ def shown_place(location: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(location: str | None) -> Iterator[StoreView]:
+def opened(location: str | None) -> Generator[StoreView]:
     """Open a store for reading; default: ``AQREC_URI``, else ``./aqruns``.
 
     Raises
@@ -61,6 +62,7 @@ def opened(location: str | None) -> Iterator[StoreView]:
     session = Session(url, Options(provenance=False))
     try:
         view = StoreView(session)
+        _ = session.runtime  # names without a driver are refused here
         if not view.call(_load(session)):
             raise NotFoundError(_missing(url, named=named))
         yield view
@@ -75,7 +77,7 @@ async def _load(session: Session) -> bool:
         return True
     # Folders of runs that somebody copied here: each stands for itself.
     store = session.engine.store
-    _, folders = await store.list_dir(f"{layout.RUNS}/")
+    _, folders = await store.list_dir(layout.RUNS)
     found = await asyncio.gather(*(_copied_run(session, folder) for folder in folders))
     for doc in filter(None, found):
         catalog.runs[doc.run_id] = doc
@@ -88,7 +90,7 @@ async def _load(session: Session) -> bool:
 
 async def _copied_run(session: Session, folder: str) -> RunDocument | None:
     with contextlib.suppress(ObjectNotFoundError):
-        return document_from_json(await session.engine.store.get(f"{folder.rstrip('/')}/run.json"))
+        return document_from_json(await session.engine.store.get(f"{folder}/run.json"))
     return None
 
 
@@ -146,7 +148,7 @@ class StoreView:
         """Do something on the engine thread and wait for it."""
         return self._session.runtime.call(work)
 
-    # -- experiments and runs ----------------------------------------------------------------------------------------
+    # -- experiments and runs ------------------------------------------------------------------------------
 
     def experiments(self, *, deleted: bool = False) -> list[ExperimentDocument]:
         """Return the experiments by name; deleted ones too if asked."""
@@ -172,7 +174,7 @@ class StoreView:
         return self._session.catalog.hidden(doc)
 
     def short_ids(self, docs: list[RunDocument]) -> dict[str, str]:
-        """Return the shortest prefix of each id that no other run of the store has; ids that people chose stay whole."""
+        """Return the shortest prefix of each id that no other run has; ids that people chose stay whole."""
         everyone = sorted(self._session.catalog.runs)
         place = {run_id: at for at, run_id in enumerate(everyone)}
         short: dict[str, str] = {}
@@ -183,7 +185,7 @@ class StoreView:
                 short[run_id] = run_id
                 continue
             neighbours = everyone[max(at - 1, 0) : at] + everyone[at + 1 : at + 2]
-            shared = max((len(os.path.commonprefix([run_id, other])) for other in neighbours), default=0)
+            shared = max((_shared(run_id, other) for other in neighbours), default=0)
             short[run_id] = run_id[: max(shared + 1, _SHORTEST_ID)]
         return short
 
@@ -233,7 +235,7 @@ class StoreView:
             return f"{known}; did you mean {' or '.join(named[:3])}?"
         return f"{known}; give an id, its beginning, or EXPERIMENT/NAME: aqrec ls shows them"
 
-    # -- one run -----------------------------------------------------------------------------------------------------
+    # -- one run -------------------------------------------------------------------------------------------
 
     def run(self, doc: RunDocument) -> Run:
         """Return what loads artifacts and histories of a run."""
@@ -248,7 +250,7 @@ class StoreView:
         return self.call(self.run(doc).load_object(path, trust, None))
 
     def plain_run(self, doc: RunDocument) -> dict[str, Any]:
-        """Return a run as plain values for JSON: times in ISO 8601 (UTC), metrics by their latest value and range."""
+        """Return a run as plain values for JSON: times in ISO 8601 (UTC), metrics with their range."""
         metrics = {
             key: {
                 "last": row.value,
@@ -284,6 +286,11 @@ class StoreView:
             ],
             "dropped_points": sum(doc.dropped.values()),
         }
+
+
+def _shared(a: str, b: str) -> int:
+    """Return how many characters two ids begin with alike."""
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def iso(milliseconds: int | None) -> str | None:

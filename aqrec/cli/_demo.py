@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aqrec.cli._console import ascii_only, cell, data_table, note, print_json, stderr, stdout
@@ -14,6 +13,8 @@ from aqrec.cli._plot import sparkline
 from aqrec.cli._text import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
     import pandas as pd
     from rich.console import Console
 
@@ -44,7 +45,7 @@ def demo(store: str, refit: str, *, as_json: bool) -> None:
             _show(stdout(), view, doc, figures, store)
 
 
-# -- recording -------------------------------------------------------------------------------------------------------
+# -- recording ---------------------------------------------------------------------------------------------
 
 
 def _record(store: str, refit: Refit) -> tuple[str, Figures]:
@@ -69,7 +70,8 @@ def _record(store: str, refit: Refit) -> tuple[str, Figures]:
             tell("Comparing folds", 2, _RECORDS)
             _log_folds(recorder, model, figures)
             tell("Storing", 3, _RECORDS)
-            recorder.save_objects(**{"model.pkl": model})
+            objects: dict[str, Any] = {"model.pkl": model}
+            recorder.save_objects(**objects)
         return recorder.id, figures
 
 
@@ -101,7 +103,7 @@ def _log_folds(recorder: Recorder, model: RidgeModel, figures: Figures) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress() -> Generator[Callable[[str, int, int], None]]:
     """Show how far the work is, where somebody can see it; leaves nothing behind."""
     console = stderr()
     if not console.is_terminal or console.is_dumb_terminal:
@@ -123,7 +125,7 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield tell
 
 
-# -- showing ---------------------------------------------------------------------------------------------------------
+# -- showing -----------------------------------------------------------------------------------------------
 
 
 def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures, store: str) -> None:
@@ -158,11 +160,14 @@ def _show_params(console: Console, doc: RunDocument) -> None:
 
 
 def _show_figures(console: Console, doc: RunDocument, figures: Figures) -> None:
+    import pandas as pd  # noqa: PLC0415
+
     from aqrec.format._document import latest  # noqa: PLC0415
 
     values = latest(doc)
     ic = figures["ic.pkl"]
-    first, last = ic.index[0].year, ic.index[-1].year
+    years = pd.DatetimeIndex(ic.index).year
+    first, last = years[0], years[-1]
     table = data_table()
     table.add_column("metric", style="cyan", no_wrap=True)
     table.add_column("value", justify="right", no_wrap=True, style="bold")
@@ -172,7 +177,7 @@ def _show_figures(console: Console, doc: RunDocument, figures: Figures) -> None:
         line = ""
         if key in series:
             daily = figures[series[key]]
-            means = daily.groupby(daily.index.year).mean().tolist()
+            means = daily.groupby(pd.DatetimeIndex(daily.index).year).mean().tolist()
             line = sparkline(means, len(means), ascii_only=ascii_only(console))
         table.add_row(key, f"{values[key].value:.4f}", line)
     console.print(table)

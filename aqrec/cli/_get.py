@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from aqrec.cli._console import cell, stderr, stdout
@@ -16,9 +14,14 @@ from aqrec.errors import AlreadyExistsError, CorruptError, ObjectNotFoundError
 from aqrec.format._names import check_artifact_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from pathlib import Path
+
     from aqrec.format._document import RunDocument
     from aqrec.format._records import ArtifactRef
     from aqrec.stores import Store
+
+    Plan = list[tuple[ArtifactRef, Path]]
 
 __all__ = ["artifacts_below", "get"]
 
@@ -30,18 +33,17 @@ def get(text: str, path: str, destination: Path, location: str | None, *, force:
     with opened(location) as view:
         doc = view.find(text)
         wanted = artifacts_below(doc, path)
-        plan = _plan(doc, path, wanted, destination)
+        root, plan = _plan(doc, path, wanted, destination)
         if not force:
             _refuse_existing(plan)
         total = sum(ref.size for ref in wanted.values())
         with _progress(total) as advance:
             view.call(_copy_all(view.store, plan, advance))
-    place = os.path.commonpath([str(target) for _, target in plan])
-    stdout().print(cell(f"{plural(len(plan), 'file')}, {size(total)}: {place}"), soft_wrap=True)
+    stdout().print(cell(f"{plural(len(plan), 'file')}, {size(total)}: {root}"), soft_wrap=True)
 
 
 def artifacts_below(doc: RunDocument, path: str) -> dict[str, ArtifactRef]:
-    """Return the artifact of a path, or those of a folder, by path; raise `ObjectNotFoundError` if there are none."""
+    """Return the artifact of a path, or those of a folder, by path; raise if there are none."""
     clean = check_artifact_path(path.strip("/"), allow_root=True)
     found = {
         name: ref
@@ -57,21 +59,21 @@ def artifacts_below(doc: RunDocument, path: str) -> dict[str, ArtifactRef]:
 
 def _plan(
     doc: RunDocument, path: str, wanted: dict[str, ArtifactRef], destination: Path
-) -> list[tuple[ArtifactRef, Path]]:
-    """Return where each artifact goes: as `cp -r` would, into a folder that exists, else under the name given."""
+) -> tuple[Path, Plan]:
+    """Return where all of it goes, and each artifact: as for ``cp -r`` below a folder that exists."""
     clean = path.strip("/")
     below = destination.is_dir() or str(destination).endswith(os.sep)
     root = destination / (clean.rpartition("/")[2] or doc.run_id) if below else destination
-    plan: list[tuple[ArtifactRef, Path]] = []
+    plan: Plan = []
     for name, ref in wanted.items():
         # The names come from the store, which somebody else may have written.
         check_artifact_path(name)
         rest = name[len(clean) :].strip("/")
         plan.append((ref, root / rest if rest else root))
-    return plan
+    return root, plan
 
 
-def _refuse_existing(plan: list[tuple[ArtifactRef, Path]]) -> None:
+def _refuse_existing(plan: Plan) -> None:
     existing = [str(target) for _, target in plan if target.exists() or target.is_symlink()]
     if existing:
         more = f" and {len(existing) - 1:,} more" if len(existing) > 1 else ""
@@ -79,7 +81,7 @@ def _refuse_existing(plan: list[tuple[ArtifactRef, Path]]) -> None:
 
 
 @contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
+def _progress(total: int) -> Generator[Callable[[int], None]]:
     console = stderr()
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda _: None

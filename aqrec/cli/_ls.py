@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from aqrec.format._document import RunDocument
     from aqrec.format._records import MetricSummary
     from aqrec.reading import ExperimentDocument
 
@@ -110,12 +111,12 @@ def _print_experiments(
     for experiment in experiments[:most]:
         runs = view.runs(experiment, deleted=everything)
         counts = Counter(doc.status for doc in runs)
-        name = cell(experiment.name)
+        title = cell(experiment.name)
         if not experiment.alive:
-            name.append(" deleted", "dim")
+            title.append(" deleted", "dim")
         stamp = max(map(last_activity, runs), default=None)
         table.add_row(
-            name,
+            title,
             f"{len(runs):,}",
             cell(f"{counts['RUNNING']:,}", "yellow" if counts["RUNNING"] else "dim"),
             cell(f"{counts['FAILED']:,}", "bold red" if counts["FAILED"] else "dim"),
@@ -145,10 +146,7 @@ def _print_runs(
         _Column("run", [cell(short[doc.run_id], "bold cyan") for doc in runs]),
         _Column("name", [_fitted(doc.name, 14 if narrow else 28) for doc in runs]),
         _Column("status", [status_text(doc, deleted=view.deleted(doc)) for doc in runs]),
-        _Column(
-            "started",
-            [cell(moment(doc.start_time, year=not narrow) if doc.start_time else "") for doc in runs],
-        ),
+        _Column("started", [cell(_started(doc, year=not narrow)) for doc in runs]),
     ]
     if not narrow:
         spans = [span(doc) for doc in runs]
@@ -182,6 +180,10 @@ class _Column:
         self.width = max(len(name), *(text.cell_len for text in cells)) + _GAP
 
 
+def _started(doc: RunDocument, *, year: bool) -> str:
+    return "" if doc.start_time is None else moment(doc.start_time, year=year)
+
+
 def _fitted(text: str, width: int) -> Text:
     fitted = cell(text)
     fitted.truncate(width, overflow="ellipsis")
@@ -196,8 +198,8 @@ def _telling(runs: list[dict[str, MetricSummary]]) -> list[str]:
         for key, summary in row.items():
             have[key] += 1
             series[key] += summary.count > 1
-    # Counters keep the order in which keys came.
-    return sorted(have, key=lambda key: (-have[key], 2 * series[key] > have[key]))[:_METRICS]
+    # Of equals the shortest, so that more of them fit.
+    return sorted(have, key=lambda key: (-have[key], 2 * series[key] > have[key], len(key), key))[:_METRICS]
 
 
 def _tell_rest(console: Console, count: int, most: int | None, noun: str) -> None:

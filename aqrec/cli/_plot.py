@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Chart", "chart", "sparkline"]
 
@@ -64,7 +66,7 @@ def chart(
 ) -> Chart | None:
     """Return a line through the finite points, or None if there are none.
 
-    Every point counts: where several share a column of dots, the column reaches from the lowest to the highest.
+    Extremes are kept: where points share a column of dots, it spans from the lowest to the highest.
     """
     points = [(a, b) for a, b in zip(x, y, strict=True) if math.isfinite(a) and math.isfinite(b)]
     if not points:
@@ -91,7 +93,7 @@ def chart(
 
 
 def _thinned(points: list[tuple[float, float]], parts: int) -> list[tuple[float, float]]:
-    """Return the ends and extremes of each of `parts` stretches, which draw the same line at a bounded cost."""
+    """Return the ends and extremes of `parts` stretches: the same line at a bounded cost."""
     count = len(points)
     if count <= 4 * parts:
         return points

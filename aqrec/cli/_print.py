@@ -13,10 +13,12 @@ from aqrec.cli._text import cut, plain, plural, size
 from aqrec.errors import InvalidInputError, LoadObjectError, UntrustedObjectError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     from rich.console import Console
+    from rich.text import Text
 
-    from aqrec.artifacts import TrustMode
+    from aqrec.artifacts._trust import TrustMode
     from aqrec.format._records import ArtifactRef
 
 __all__ = ["print_artifact"]
@@ -43,16 +45,14 @@ def print_artifact(text: str, path: str, location: str | None, trust: str | None
             _print_text(_load_text(view, ref))
             return
         if ref.codec in _FIGURES:
-            raise InvalidInputError(
-                f"{ref.path!r} is a figure ({ref.codec}); copy it with: aqrec get RUN PATH"
-            )
+            raise InvalidInputError(f"{ref.path!r} is a figure; copy it with: aqrec get RUN {ref.path} DEST")
         if ref.codec == "bytes":
             _print_bytes(view, ref)
             return
         try:
             loaded = view.load(doc, ref.path, policy)
         except UntrustedObjectError as error:
-            error.add_note("here: --allow NAME for one class, --trust trusted for everything that is in it")
+            error.add_note("on the command line these are --allow NAME and --trust trusted")
             raise
     _print_object(stdout(), ref, loaded)
 
@@ -83,7 +83,7 @@ def _print_bytes(view: StoreView, ref: ArtifactRef) -> None:
         _print_text(_load_text(view, ref))
     except LoadObjectError as error:
         raise InvalidInputError(
-            f"{ref.path!r} is no text; copy its {size(ref.size)} with: aqrec get RUN PATH"
+            f"{ref.path!r} is no text; copy its {size(ref.size)} with: aqrec get RUN {ref.path} DEST"
         ) from error
 
 
@@ -95,16 +95,17 @@ def _print_object(console: Console, ref: ArtifactRef, loaded: object) -> None:
     head.append(f"  {plain(kind.__name__)}, {size(ref.size)}", "dim")
     module = kind.__module__.partition(".")[0]
     if module == "pandas" and hasattr(loaded, "iloc"):
-        _print_table(console, head, cast("pd.DataFrame | pd.Series[Any]", loaded))
+        _print_table(console, head, loaded)
         return
     if module == "numpy" and hasattr(loaded, "shape"):
-        head.append(f", shape {loaded.shape}, {getattr(loaded, 'dtype', '')}", "dim")  # pyright: ignore
+        array = cast("np.ndarray[Any, Any]", loaded)
+        head.append(f", shape {array.shape}, {array.dtype}", "dim")
     console.print(head)
     console.print(Pretty(loaded, max_length=20, max_string=_VALUE, max_depth=6))
 
 
-def _print_table(console: Console, head: Any, loaded: pd.DataFrame | pd.Series[Any]) -> None:
-    frame = loaded.to_frame() if loaded.ndim == 1 else cast("pd.DataFrame", loaded)
+def _print_table(console: Console, head: Text, loaded: Any) -> None:
+    frame: pd.DataFrame = loaded.to_frame() if loaded.ndim == 1 else loaded
     rows, columns = frame.shape
     head.append(f", {plural(rows, 'row')} of {plural(columns, 'column')}", "dim")
     console.print(head)

@@ -129,7 +129,9 @@ class Buffer:
     def overflow(self, schema: Schema, row: bytes) -> Room | None:
         """Take a record that found the buffer full, by the policy."""
         if self.closed:
-            raise ClosedError(f"run {schema.log.run_id!r} cannot be logged to: its store was closed; open it again")
+            raise ClosedError(
+                f"run {schema.log.run_id!r} cannot be logged to: its store was closed; open it again"
+            )
         policy = self._options.overflow
         if policy == "error":
             raise BufferFullError(
@@ -175,7 +177,9 @@ class Buffer:
                 return
             self._warned = now
         logger.warning(
-            "the buffer is full (%d records): %d points dropped so far; see statistics()", self.capacity, self.dropped
+            "the buffer is full (%d records): %d points dropped so far; see statistics()",
+            self.capacity,
+            self.dropped,
         )
 
     def patience(self) -> float:
@@ -287,7 +291,9 @@ def _number(key: str, value: object) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except OverflowError:
-        raise InvalidValueError(f"metric {key!r} is an integer too large for a float64; log it as a param") from None
+        raise InvalidValueError(
+            f"metric {key!r} is an integer too large for a float64; log it as a param"
+        ) from None
     except (TypeError, ValueError) as error:
         raise InvalidValueError(
             f"metric {key!r} is a {type(value).__name__}, which is no single number ({error}); log one number a key"
@@ -298,7 +304,9 @@ def _step(step: object) -> int:
     try:
         whole = step.__index__()  # type: ignore[attr-defined]
     except AttributeError:
-        raise InvalidValueError(f"step {step!r} ({type(step).__name__}): a step is a whole number or None") from None
+        raise InvalidValueError(
+            f"step {step!r} ({type(step).__name__}): a step is a whole number or None"
+        ) from None
     if not -(2**63) <= whole < 2**63:
         raise InvalidValueError(f"step {whole} does not fit 64 bits")
     return int(whole)

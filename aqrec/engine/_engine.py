@@ -136,7 +136,9 @@ class Engine:
         """Start the engine thread and the pump; return the runtime."""
         with self._lock:
             if self.closed:
-                raise ClosedError(f"the recorder's engine for {self.store.url} is closed; open the store again")
+                raise ClosedError(
+                    f"the recorder's engine for {self.store.url} is closed; open the store again"
+                )
             if self._runtime is None:
                 runtime = current_runtime()
                 runtime.acquire()
@@ -264,7 +266,9 @@ class Engine:
         if await read_marker(self.store) is None:
             marker = Marker(store_id=new_id(), created=now_ms())
             with contextlib.suppress(AlreadyExistsError):
-                await self.store.create(layout.MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=1))
+                await self.store.create(
+                    layout.MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=1)
+                )
             await read_marker(self.store)
         self._marked = True
 
@@ -408,7 +412,10 @@ class Engine:
                 state.dropped_told = state.points.dropped
                 events.append(
                     PointsDropped(
-                        clock=self.clock.now(), run_id=state.run_id, writer=self.writer, count=state.dropped_told
+                        clock=self.clock.now(),
+                        run_id=state.run_id,
+                        writer=self.writer,
+                        count=state.dropped_told,
                     )
                 )
         return events
@@ -522,7 +529,9 @@ class Engine:
                 self.buffer.close()
                 await self._close_orderly()
         except TimeoutError:
-            logger.error("aqrec: gave up after %g s: %s", limit, self.unstored() or "histories are not sealed")
+            logger.error(
+                "aqrec: gave up after %g s: %s", limit, self.unstored() or "histories are not sealed"
+            )
         except AqrecError as error:
             logger.error("aqrec: closing %s: %s", self.store.url, error)
         finally:

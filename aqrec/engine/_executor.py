@@ -25,7 +25,8 @@ class ExitSafeExecutor(ThreadPoolExecutor):
         super().__init__(max_workers=1, thread_name_prefix=name)
         self._items: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._workers = [
-            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True) for number in range(threads)
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
+            for number in range(threads)
         ]
         for worker in self._workers:
             worker.start()

@@ -106,7 +106,9 @@ async def _finish(engine: Engine, finishers: list[Finish], status: str, reason: 
     end = loop.time() + limit
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit * 0.8):
-            results = await asyncio.gather(*(finish(status, reason) for finish in finishers), return_exceptions=True)
+            results = await asyncio.gather(
+                *(finish(status, reason) for finish in finishers), return_exceptions=True
+            )
         for result in results:
             if isinstance(result, Exception):
                 logger.error("aqrec: a run could not be ended: %s", result)

@@ -65,7 +65,9 @@ class Runtime:
             self._loop = asyncio.new_event_loop()
             self._executor = ExitSafeExecutor(_WORKERS, "aqrec-io")
             self._loop.set_default_executor(self._executor)
-            self._thread = threading.Thread(target=self._run, args=(self._loop,), name=THREAD_NAME, daemon=True)
+            self._thread = threading.Thread(
+                target=self._run, args=(self._loop,), name=THREAD_NAME, daemon=True
+            )
             self._thread.start()
         return self._loop
 
@@ -160,7 +162,9 @@ async def _bridge_trio(future: Future[T]) -> T:
     trio: Any = sys.modules.get("trio")
     if trio is None:
         future.cancel()
-        raise RuntimeError("aqrec's async face needs a running asyncio or trio loop; use aqrec.sync in blocking code")
+        raise RuntimeError(
+            "aqrec's async face needs a running asyncio or trio loop; use aqrec.sync in blocking code"
+        )
     token, done = trio.lowlevel.current_trio_token(), trio.Event()
 
     def wake(_: Future[T]) -> None:

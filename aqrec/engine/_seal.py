@@ -57,7 +57,11 @@ def _frames(job: Job) -> Iterator[tuple[str, list[str], Columns]]:
                     continue
                 points = decode_points(frame.payload)
                 run = points.run_id
-                if points.seq < source.before and run in job.through and job.after[run] < points.seq <= job.through[run]:
+                if (
+                    points.seq < source.before
+                    and run in job.through
+                    and job.after[run] < points.seq <= job.through[run]
+                ):
                     yield run, points.keys, columns(points)
 
 
@@ -72,7 +76,9 @@ class _Pieces:
         import numpy as np  # noqa: PLC0415
 
         steps = None if data.steps is None else np.ascontiguousarray(data.steps)
-        self.parts.append((steps, np.ascontiguousarray(data.timestamps), np.ascontiguousarray(data.values[:, column])))
+        self.parts.append(
+            (steps, np.ascontiguousarray(data.timestamps), np.ascontiguousarray(data.values[:, column]))
+        )
         self.points += len(data.timestamps)
 
     def write(self, writer: HistoryWriter, unit: Unit, identity: str) -> None:
@@ -85,7 +91,10 @@ class _Pieces:
                 stop += 1
             run = self.parts[at:stop]
             steps = None if run[0][0] is None else np.concatenate([part[0] for part in run])
-            stamps, values = np.concatenate([part[1] for part in run]), np.concatenate([part[2] for part in run])
+            stamps, values = (
+                np.concatenate([part[1] for part in run]),
+                np.concatenate([part[2] for part in run]),
+            )
             writer.write(*unit, identity, steps, stamps, values)
             at = stop
         self.parts, self.points = [], 0

@@ -111,7 +111,9 @@ class Sealer:
             todo = {state.run_id: state for state in states if state.unsealed}
             if not todo:
                 return []
-            counts = {(state.run_id, key): count for state in todo.values() for key, count in state.unsealed.items()}
+            counts = {
+                (state.run_id, key): count for state in todo.values() for key, count in state.unsealed.items()
+            }
             through = {run_id: state.through for run_id, state in todo.items()}
             await host.flush()
             if bulk:
@@ -128,7 +130,9 @@ class Sealer:
                 sources=await self._sources(through.keys()),
             )
             metadata = {"format": FORMAT_VERSION, "writer": host.writer, "through": through}
-            points = await host.store.put_stream(key, lambda file: write_history(file, job, metadata, bulk=bulk))
+            points = await host.store.put_stream(
+                key, lambda file: write_history(file, job, metadata, bulk=bulk)
+            )
             if points != sum(counts.values()):
                 raise CorruptError(
                     f"sealing found {points} of {sum(counts.values())} points in the journal of writer {host.writer}; "

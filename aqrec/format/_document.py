@@ -30,7 +30,15 @@ from aqrec.format._records import (
     TagsSet,
 )
 
-__all__ = ["RunDocument", "SealedPart", "apply", "document_from_json", "document_to_json", "latest", "merge_summary"]
+__all__ = [
+    "RunDocument",
+    "SealedPart",
+    "apply",
+    "document_from_json",
+    "document_to_json",
+    "latest",
+    "merge_summary",
+]
 
 
 class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,7 +159,14 @@ def _apply_creation(doc: RunDocument, event: RunCreated) -> None:
     """Let the first creation stand: processes may race for a run id of their own choice."""
     renamed = "name" in doc.clocks
     name = doc.name if renamed else event.name
-    new = (event.experiment_id, event.experiment_name, event.parent, event.created, event.writer, event.own_id)
+    new = (
+        event.experiment_id,
+        event.experiment_name,
+        event.parent,
+        event.created,
+        event.writer,
+        event.own_id,
+    )
     old = (doc.experiment_id, doc.experiment_name, doc.parent, doc.created, doc.creator, doc.own_id)
     first = doc.clocks.get("run")
     if (

@@ -73,7 +73,10 @@ def encode_frame(kind: int, payload: bytes, *, codec: int = 0, flags: int = 0) -
 
 def _check(head: bytes, payload: bytes) -> tuple[int, int, int] | None:
     _, length, crc, kind, codec, flags = _HEAD.unpack(head)
-    if len(payload) != length or zlib.crc32(payload, zlib.crc32(_CHECKED.pack(length, kind, codec, flags))) != crc:
+    if (
+        len(payload) != length
+        or zlib.crc32(payload, zlib.crc32(_CHECKED.pack(length, kind, codec, flags))) != crc
+    ):
         return None
     return kind, codec, flags
 

@@ -118,7 +118,9 @@ class HistoryWriter:
             indices = np.repeat(np.array([codes[piece[column]] for piece in waiting], np.int32), lengths)
             return pa.DictionaryArray.from_arrays(pa.array(indices), pa.array(words, pa.string()))
 
-        stepped = [piece[3] if piece[3] is not None else np.zeros(len(piece[5]), np.int64) for piece in waiting]
+        stepped = [
+            piece[3] if piece[3] is not None else np.zeros(len(piece[5]), np.int64) for piece in waiting
+        ]
         absent = None
         if any(piece[3] is None for piece in waiting):
             absent = np.repeat(np.array([piece[3] is None for piece in waiting]), lengths)
@@ -184,7 +186,11 @@ def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:
                 mixed.append(column)
                 continue
             # Writers may cut long texts in statistics, so a bound can be a prefix.
-            possible = possible and statistics.min <= value and (value <= statistics.max or value.startswith(statistics.max))
+            possible = (
+                possible
+                and statistics.min <= value
+                and (value <= statistics.max or value.startswith(statistics.max))
+            )
             if not statistics.min == statistics.max == value:
                 mixed.append(column)
         if not possible:

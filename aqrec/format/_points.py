@@ -85,7 +85,9 @@ def columns(frame: PointsFrame) -> Columns:
     """Return the rows of a frame as arrays (views, no copy)."""
     import numpy as np  # noqa: PLC0415 - heavy, and only readers and the writer's thread need it
 
-    table: Any = np.frombuffer(frame.rows, dtype="<i8").reshape(-1, _width(len(frame.keys), frame.stepped) // 8)
+    table: Any = np.frombuffer(frame.rows, dtype="<i8").reshape(
+        -1, _width(len(frame.keys), frame.stepped) // 8
+    )
     if frame.stepped:
         return Columns(table[:, 0], table[:, 1], table[:, 2:].view("<f8"))
     return Columns(None, table[:, 0], table[:, 1:].view("<f8"))

@@ -36,7 +36,9 @@ def normalise(what: str, value: object, _depth: int = 0) -> Value:
     if kind is str:
         return _text(what, value)  # type: ignore[arg-type]
     if _depth > _MAX_DEPTH:
-        raise InvalidValueError(f"{what} is nested deeper than {_MAX_DEPTH} levels; save it as an artifact instead")
+        raise InvalidValueError(
+            f"{what} is nested deeper than {_MAX_DEPTH} levels; save it as an artifact instead"
+        )
     if isinstance(value, enum.Enum):
         return normalise(what, value.value, _depth + 1)
     if isinstance(value, (list, tuple)):
@@ -44,13 +46,17 @@ def normalise(what: str, value: object, _depth: int = 0) -> Value:
     if isinstance(value, dict):
         plain = {_key(what, k): normalise(f"{what}[{k!r}]", v, _depth + 1) for k, v in value.items()}
         if len(plain) < len(value):
-            raise InvalidValueError(f"{what} has keys that are one text once stored, such as 1 and '1'; use text keys")
+            raise InvalidValueError(
+                f"{what} has keys that are one text once stored, such as 1 and '1'; use text keys"
+            )
         return plain
     if isinstance(value, (set, frozenset)):
         try:
             return [normalise(what, item, _depth + 1) for item in sorted(value)]
         except TypeError:
-            raise InvalidValueError(f"{what}: a set of unlike items has no order to store; give a list") from None
+            raise InvalidValueError(
+                f"{what}: a set of unlike items has no order to store; give a list"
+            ) from None
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, os.PathLike):
@@ -87,7 +93,9 @@ def _key(what: str, key: object) -> str:
         return _text(what, key)
     if isinstance(key, (int, float, bool)) or key is None:
         return str(key)
-    raise InvalidValueError(f"{what} has a key {key!r} of type {type(key).__name__}; keys of a stored dict are text")
+    raise InvalidValueError(
+        f"{what} has a key {key!r} of type {type(key).__name__}; keys of a stored dict are text"
+    )
 
 
 def _wrap(value: Any) -> Any:

@@ -188,11 +188,15 @@ class Catalog:
         experiment = self.experiments.get(doc.experiment_id)
         return doc.deleted or (experiment is not None and doc.clocks.get("run", 0) <= experiment.hidden_until)
 
-    def find_experiment(self, experiment_id: str | None = None, name: str | None = None) -> ExperimentDocument:
+    def find_experiment(
+        self, experiment_id: str | None = None, name: str | None = None
+    ) -> ExperimentDocument:
         """Return a living experiment by id or name."""
         for experiment in self.experiments.values():
             if experiment.alive and (
-                experiment.experiment_id == experiment_id if experiment_id is not None else experiment.name == name
+                experiment.experiment_id == experiment_id
+                if experiment_id is not None
+                else experiment.name == name
             ):
                 return experiment
         raise ExperimentNotFoundError(
@@ -243,7 +247,9 @@ class Catalog:
             data = await self.store.get(layout.run_document_key(run_id))
         except AqrecError as error:
             if isinstance(error, ObjectNotFoundError):
-                raise RecorderNotFoundError(f"no recorder has the id {run_id!r} in {self.store.url}") from None
+                raise RecorderNotFoundError(
+                    f"no recorder has the id {run_id!r} in {self.store.url}"
+                ) from None
             raise
         return document_from_json(data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -23,7 +24,11 @@ if TYPE_CHECKING:
 
 __all__ = ["read_metric_history"]
 
+logger = logging.getLogger("aqrec")
+
 _ATTEMPTS = 3
+_Found = tuple[int, HistoryPart]
+"""(number of the frame, its points)"""
 
 
 async def read_metric_history(
@@ -43,6 +48,12 @@ async def read_metric_history(
             continue
         if complete:
             break
+    else:
+        logger.error(
+            "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says",
+            key,
+            store.url,
+        )
     return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
 
 
@@ -53,7 +64,9 @@ async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[Hi
         sealed_through[sealed.writer] = max(sealed.through, sealed_through.get(sealed.writer, -1))
         if key in doc.metrics.get(sealed.writer, {}):
             parts.extend(
-                await store.get_stream(sealed.key, lambda file: read_history(file, key=key, run_id=doc.run_id))
+                await store.get_stream(
+                    sealed.key, lambda file: read_history(file, key=key, run_id=doc.run_id)
+                )
             )
     complete = True
     for writer in sorted(doc.through):
@@ -70,22 +83,30 @@ async def _read_journal(
     store: Store, writer: str, run_id: str, key: str, after: int
 ) -> tuple[list[HistoryPart], int]:
     """Return the points of a key, and the number of the last frame of the run."""
-    keys = sorted([info.key async for info in store.list(layout.journal_folder(writer)) if info.key.endswith(".seg")])
+    keys = sorted(
+        [info.key async for info in store.list(layout.journal_folder(writer)) if info.key.endswith(".seg")]
+    )
     firsts = [await _first(store, segment) for segment in keys]
-    found: list[HistoryPart] = []
+    found: list[_Found] = []
     through = -1
+    in_doubt: set[int] = set()
     for number, segment in enumerate(keys):
-        # Frames that a failed sync left in doubt were written again to the next segment.
-        before = min(firsts[number + 1 :], default=2**63)
+        # Frames that a failed sync left in doubt are written again to the next segment: either copy will do.
+        again = min(firsts[number + 1 :], default=2**63)
         size = (await store.head(segment)).size
 
-        def read(file: BinaryIO, size: int = size, before: int = before) -> tuple[list[HistoryPart], int]:
-            return _scan(file, size, run_id, key, after, before)
+        def read(file: BinaryIO, size: int = size, again: int = again) -> tuple[int, list[Damage]]:
+            return _scan(file, size, run_id, key, after, again, in_doubt, found)
 
-        more, last = await store.get_stream(segment, read)
-        found.extend(more)
+        last, damages = await store.get_stream(segment, read)
         through = max(through, last)
-    return found, through
+        if damages:
+            spans = ", ".join(f"bytes {damage.offset} to {damage.end}" for damage in damages)
+            logger.error(
+                "aqrec: %s in %s is damaged at %s; everything else in it was read", segment, store.url, spans
+            )
+    found.sort(key=lambda item: item[0])
+    return [part for _, part in found], through
 
 
 async def _first(store: Store, segment: str) -> int:
@@ -94,32 +115,52 @@ async def _first(store: Store, segment: str) -> int:
         if not isinstance(frame, Damage) and frame.kind == HEADER:
             return msgspec.msgpack.decode(frame.payload, type=LogHeader).first
         break
-    return 2**63  # an unreadable header supersedes nothing
+    return 0  # a header that cannot be read may have said so
 
 
 def _scan(
-    file: BinaryIO, size: int, run_id: str, key: str, after: int, before: int
-) -> tuple[list[HistoryPart], int]:
+    file: BinaryIO,
+    size: int,
+    run_id: str,
+    key: str,
+    after: int,
+    again: int,
+    in_doubt: set[int],
+    found: list[_Found],
+) -> tuple[int, list[Damage]]:
+    """Add a segment's points to `found`; return the number of its last frame of the run, and what is damaged.
+
+    Frames from number `again` on may come again in a later segment: they are noted in `in_doubt`.
+    """
     import numpy as np  # noqa: PLC0415
 
-    found: list[HistoryPart] = []
     through = -1
+    damages: list[Damage] = []
     for frame in scan(file, size):
-        if isinstance(frame, Damage) or frame.kind != POINTS:
+        if isinstance(frame, Damage):
+            if not frame.tail:  # a torn end is what a crash leaves
+                damages.append(frame)
+            continue
+        if frame.kind != POINTS:
             continue
         try:
             points = decode_points(frame.payload)
         except CorruptError:
+            damages.append(Damage(frame.offset, frame.end, tail=False))
             continue
-        if points.run_id != run_id or not after < points.seq < before:
+        if points.run_id != run_id or points.seq <= after or points.seq in in_doubt:
             continue
+        if points.seq >= again:
+            in_doubt.add(points.seq)
         through = max(through, points.seq)
         if key in points.keys:
             data = columns(points)
             steps = None if data.steps is None else np.ascontiguousarray(data.steps)
             values = np.ascontiguousarray(data.values[:, points.keys.index(key)])
-            found.append(HistoryPart(steps, None, np.ascontiguousarray(data.timestamps), values))
-    return found, through
+            found.append(
+                (points.seq, HistoryPart(steps, None, np.ascontiguousarray(data.timestamps), values))
+            )
+    return through, damages
 
 
 def _frame(parts: list[HistoryPart]) -> pd.DataFrame:

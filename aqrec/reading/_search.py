@@ -24,47 +24,6 @@ _INT64: Final = range(-(2**63), 2**63)
 _EXACT: Final = range(-(2**53), 2**53 + 1)
 
 
-def select(
-    docs: Iterable[RunDocument],
-    *,
-    filter_string: str | None = "",
-    order_by: Sequence[str] | None = None,
-    max_results: int | None = None,
-    artifact_uri: Callable[[str], str] = artifacts_folder,
-) -> list[RunDocument]:
-    """Return the runs that satisfy a filter, in order, up to a number.
-
-    Parameters
-    ----------
-    docs
-        The runs to choose from.
-    filter_string
-        Which of them, see `aqrec.reading._filter.parse_filter`; empty: all.
-    order_by
-        In which order, see `aqrec.reading._filter.parse_order`; by default the latest start first.
-    max_results
-        How many at most, at least 1; None: all.
-    artifact_uri
-        Gives the URI of a run's artifacts for its id, for filters and orders that ask for it.
-
-    Raises
-    ------
-    aqrec.errors.InvalidInputError
-        The filter, the order or the number makes no sense; `docs` was not looked at.
-    """
-    condition, order = parse_filter(filter_string), parse_order(order_by)
-    if max_results is not None and (type(max_results) is not int or max_results < 1):
-        raise InvalidInputError(
-            f"max_results={max_results!r}: give a whole number from 1 on, or None for all runs"
-        )
-    found = (
-        doc
-        for doc in docs
-        if condition.matches(doc, latest(doc) if condition.needs_metrics else {}, artifact_uri)
-    )
-    return order.sort(found, artifact_uri)[:max_results]
-
-
 def to_frame(docs: Sequence[RunDocument], artifact_uri: Callable[[str], str]) -> pd.DataFrame:
     """Return a table of runs, one row a run, in the given order.
 

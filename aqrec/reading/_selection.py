@@ -2,28 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
+from aqrec.format._layout import artifacts_folder
 from aqrec.reading._filter import parse_filter, parse_order
 
 __all__ = ["Selection"]
 
 
 class Selection:
-    """Parsed once, then applied to documents; raises `InvalidInputError` when it is made from what cannot be understood."""
+    """Parsed once, then applied to documents.
+
+    Parameters
+    ----------
+    filter_string
+        Which runs, see `parse_filter`; empty: all.
+    order_by
+        In which order, see `parse_order`; by default the latest start first.
+    max_results
+        How many at most, at least 1; None: all.
+    artifact_uri
+        Gives the URI of a run's artifacts for its id, for filters and orders that ask for it.
+
+    Raises
+    ------
+    aqrec.errors.InvalidInputError
+        The filter, the order or the number makes no sense.
+    """
 
     def __init__(
-        self, filter_string: str = "", order_by: list[str] | None = None, max_results: int | None = None
+        self,
+        filter_string: str | None = "",
+        order_by: Sequence[str] | None = None,
+        max_results: int | None = None,
+        artifact_uri: Callable[[str], str] = artifacts_folder,
     ) -> None:
+        self._filter, self._order = parse_filter(filter_string), parse_order(order_by)
         if max_results is not None and (type(max_results) is not int or max_results < 1):
-            raise InvalidInputError(f"max_results={max_results!r}: give a positive whole number, or None for all")
-        self._filter = parse_filter(filter_string)
-        self._order = parse_order(order_by or [])
+            raise InvalidInputError(
+                f"max_results={max_results!r}: give a whole number from 1 on, or None for all runs"
+            )
         self._limit = max_results
+        self._artifact_uri = artifact_uri
 
-    def apply(self, docs: Sequence[RunDocument]) -> list[RunDocument]:
+    def apply(self, docs: Iterable[RunDocument]) -> list[RunDocument]:
         """Return the documents that match, in order, at most as many as asked."""
-        matching = [doc for doc in docs if self._filter.matches(doc, latest(doc))]
-        return self._order.sort(matching)[: self._limit]
+        condition, uri = self._filter, self._artifact_uri
+        found = (
+            doc for doc in docs if condition.matches(doc, latest(doc) if condition.needs_metrics else {}, uri)
+        )
+        return self._order.sort(found, uri)[: self._limit]

@@ -33,7 +33,7 @@ async def start_exp(
     parent: Recorder | str | None = None,
 ) -> Experiment:
     """Start a recorder and make it this task's active one; see `ExperimentManager.start_exp`."""
-    begun = await workspace.session.runtime.run(
+    begun = await workspace.session.run(
         workspace.start_run(
             experiment_id=experiment_id,
             experiment_name=experiment_name,
@@ -55,7 +55,7 @@ class ExperimentCalls(abc.ABC):
         """The store that is meant."""
 
     async def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
-        return await self._workspace.session.runtime.run(work, shield=shield)
+        return await self._workspace.session.run(work, shield=shield)
 
     async def _experiment(self, experiment_id: str | None, experiment_name: str | None) -> ExperimentRef:
         workspace = self._workspace

@@ -150,4 +150,4 @@ class Experiment(ExperimentView):
         return Recorder(await self._call(self._ref.workspace.restore_run(recorder_id)))
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return await self._ref.workspace.session.runtime.run(work)
+        return await self._ref.workspace.session.run(work)

@@ -244,4 +244,4 @@ class Recorder(RecorderView):
         return self._run.engine.statistics()
 
     async def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
-        return await self._run.session.runtime.run(work, shield=shield)
+        return await self._run.session.run(work, shield=shield)

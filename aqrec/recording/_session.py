@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
 
 from aqrec.artifacts import Digest
@@ -28,11 +28,14 @@ from aqrec.reading import Catalog
 from aqrec.stores import canonical_url
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aqrec.recording._run import Run
 
 __all__ = ["Session"]
 
 logger = logging.getLogger("aqrec")
+T = TypeVar("T")
 
 
 class Session:
@@ -137,6 +140,21 @@ class Session:
     def remember(self, run: Run) -> None:
         """Make every handle of a run in this process the same one."""
         self._runs[run.run_id] = run
+
+    async def run(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
+        """Run a coroutine on the engine thread and wait for it; see `Runtime.run`."""
+        return await self._runtime_for(work).run(work, shield=shield)
+
+    def call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
+        """Run a coroutine on the engine thread and block for it; see `Runtime.call`."""
+        return self._runtime_for(work).call(work, shield=shield)
+
+    def _runtime_for(self, work: Coroutine[Any, Any, T]) -> Runtime:
+        try:
+            return self.runtime
+        except BaseException:
+            work.close()
+            raise
 
     async def close(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """End the runs that were begun here and not ended, then close the engine if nobody else uses it."""

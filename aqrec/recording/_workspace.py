@@ -181,7 +181,7 @@ class Workspace:
         """Return the living runs of an experiment (or all), the latest start first."""
         if status is not None and status not in STATUSES:
             raise InvalidInputError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
-        selection = Selection(filter_string, None, max_results)
+        selection = Selection(filter_string, None, max_results, self.artifact_uri)
         catalog = await self.session.refresh()
         docs = catalog.runs_of([experiment.experiment_id] if experiment else None, status=status)
         return [self.handle(doc) for doc in selection.apply(docs)]
@@ -198,7 +198,7 @@ class Workspace:
         """Return matching runs as a DataFrame."""
         if view not in VIEWS:
             raise InvalidInputError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
-        selection = Selection(filter_string, order_by, max_results)
+        selection = Selection(filter_string, order_by, max_results, self.artifact_uri)
         catalog = await self.session.refresh()
         ids: list[str] | None = None
         if experiment_ids is not None or experiment_names is not None:

@@ -33,7 +33,7 @@ def start_exp(
     parent: Recorder | str | None = None,
 ) -> Experiment:
     """Start a recorder and make it this task's active one; see `ExperimentManager.start_exp`."""
-    begun = workspace.session.runtime.call(
+    begun = workspace.session.call(
         workspace.start_run(
             experiment_id=experiment_id,
             experiment_name=experiment_name,
@@ -55,7 +55,7 @@ class ExperimentCalls(abc.ABC):
         """The store that is meant."""
 
     def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
-        return self._workspace.session.runtime.call(work, shield=shield)
+        return self._workspace.session.call(work, shield=shield)
 
     def _experiment(self, experiment_id: str | None, experiment_name: str | None) -> ExperimentRef:
         workspace = self._workspace

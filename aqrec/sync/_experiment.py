@@ -146,4 +146,4 @@ class Experiment(ExperimentView):
         return Recorder(self._call(self._ref.workspace.restore_run(recorder_id)))
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._ref.workspace.session.runtime.call(work)
+        return self._ref.workspace.session.call(work)

@@ -240,4 +240,4 @@ class Recorder(RecorderView):
         return self._run.engine.statistics()
 
     def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T:
-        return self._run.session.runtime.call(work, shield=shield)
+        return self._run.session.call(work, shield=shield)

@@ -50,7 +50,7 @@ def same(left: Any, right: Any) -> bool:
         return list(left) == list(right) and all(same(left[key], right[key]) for key in left)
     if isinstance(left, list | tuple):
         return len(left) == len(right) and all(same(a, b) for a, b in zip(left, right, strict=True))
-    return bool(left == right) or (left != left and right != right)
+    return bool(left == right) or (left != left and right != right)  # noqa: PLR0124 - NaN
 
 
 def same_labels(left: Any, right: Any) -> bool:

@@ -42,7 +42,7 @@ def test_images_of_pillow(kind: str) -> None:
 
 
 class Plotly:
-    def to_image(self, format: str) -> bytes:
+    def to_image(self, format: str) -> bytes:  # noqa: A002 - plotly's name
         return f"plotly {format}".encode()
 
 
@@ -58,7 +58,7 @@ def test_pictures_already_drawn(kind: str) -> None:
 
 
 class Broken:
-    def savefig(self, file: Any, format: str) -> None:
+    def savefig(self, file: Any, format: str) -> None:  # noqa: A002 - matplotlib's name
         raise KeyError("no such backend")
 
 

@@ -230,5 +230,5 @@ class Touchy:
 
 
 def test_whatever_an_object_raises_while_pickled_is_an_invalid_value() -> None:
-    with pytest.raises(InvalidValueError, match="Touchy.*no state"):
+    with pytest.raises(InvalidValueError, match=r"Touchy.*no state"):
         save(Touchy(), "pickle")

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -127,10 +127,9 @@ class Reversed(Codec):
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_registry, "_codecs", dict(_registry._codecs))
     monkeypatch.setattr(_registry, "_SUFFIXES", dict(_registry._SUFFIXES))
-    yield
 
 
 def test_a_codec_of_others_joins_in(registry: None) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aqrec.artifacts import write_object
 from aqrec.errors import InvalidValueError
 from tests.artifacts.helpers import load, round_trip, save
 
@@ -209,8 +210,6 @@ def test_what_parquet_would_change_is_refused_before_anything_is_written(name: s
     obj, why = REFUSED[name]
     file = io.BytesIO()
     with pytest.raises(InvalidValueError, match=why) as caught:
-        from aqrec.artifacts import write_object
-
         write_object(file, obj, codec="parquet")
     assert "DataFrame or Series of pandas" in str(caught.value)
     assert ".pkl" in str(caught.value)

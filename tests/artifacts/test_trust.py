@@ -380,7 +380,7 @@ def test_the_list_holds_what_it_says() -> None:
     assert [key for key in everything if "." in key.split(":")[1]] == []
 
 
-OFFSETS = "Day Hour Minute Second Milli Micro Nano BusinessDay MonthEnd MonthBegin BMonthEnd QuarterEnd YearEnd Week"
+OFFSETS = "Day Hour Minute Second Milli Micro Nano BusinessDay MonthEnd MonthBegin QuarterEnd YearEnd Week"
 DATA: dict[str, Any] = {
     "containers": [{1}, frozenset({2}), OrderedDict(a=1), deque([1], 3), Counter("aab"), ChainMap({1: 2})],
     "builtins": [1j, range(3), slice(1, 2), Ellipsis, NotImplemented, bytearray(b"x"), True, 2**100],

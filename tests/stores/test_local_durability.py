@@ -30,7 +30,8 @@ class Disk:
         Number of calls that reach the disk.
     """
 
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, root: Path) -> None:
+        self.root = root
         self.unsynced_files: set[int] = set()
         self.unsynced_names: dict[int, set[str]] = {}
         self.faults: list[str] = []
@@ -74,7 +75,7 @@ class Disk:
     def mkdir(self, result: None, path: Any, *args: Any, dir_fd: int | None = None) -> None:
         self._changed(path, dir_fd)
 
-    def unlink(self, result: None, path: str, *, dir_fd: int) -> None:
+    def unlink(self, result: None, path: Any, *, dir_fd: int | None = None) -> None:
         self._changed(path, dir_fd)
 
     def open(self, result: int, path: Any, flags: int, *args: Any, dir_fd: int | None = None) -> None:
@@ -90,6 +91,8 @@ class Disk:
     def _changed(self, path: Any, folder: int | None) -> None:
         path = Path(path)
         if folder is None:
+            if self.root not in path.parents:
+                return
             inode = path.parent.stat().st_ino
         elif _is_temporary(folder) or path.name == TEMPORARY:
             return
@@ -99,12 +102,12 @@ class Disk:
 
 
 def _is_temporary(folder: int) -> bool:
-    return os.readlink(f"/proc/self/fd/{folder}").endswith(TEMPORARY)
+    return Path(f"/proc/self/fd/{folder}").readlink().name == TEMPORARY
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
+def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Disk:
+    return Disk(monkeypatch, tmp_path)
 
 
 async def _append(store: Store, key: str) -> None:
@@ -150,7 +153,7 @@ async def test_a_delete_that_returned_survives(disk: Disk, tmp_path: Path) -> No
     await store.delete(["a/b/1", "a/b/2", "a/3", "4", "a/b/missing"])
     assert disk.is_safe
     assert disk.syncs == before + 3  # once a folder
-    os.mkdir(tmp_path / "a")
+    (tmp_path / "a").mkdir()
     (tmp_path / "a" / "kept").write_bytes(b"1")
     disk.unsynced_names = {(tmp_path / "a").stat().st_ino: {"deleted by somebody"}}
     await store.delete(["a/deleted by somebody"])
@@ -174,8 +177,8 @@ async def test_a_folder_that_somebody_else_just_made_is_made_durable(disk: Disk,
     """That it is there does not mean that its name is safe."""
     store = LocalStore(tmp_path)
     await store.put("first", b"1")
-    os.mkdir(tmp_path / "a")
-    os.mkdir(tmp_path / "a" / "b")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").mkdir()
     assert not disk.is_safe
     await store.put("a/b/key", b"data")
     assert disk.is_safe
@@ -189,8 +192,8 @@ async def test_a_folder_that_came_back_is_made_durable_again(disk: Disk, tmp_pat
         await store.put("a/b/key", b"data")
         assert disk.is_safe
         await store.delete(["a/b/key"])
-        os.mkdir(tmp_path / "a")
-        os.mkdir(tmp_path / "a" / "b")
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "b").mkdir()
     await store.aclose()
 
 

@@ -153,6 +153,7 @@ OLD = scratch.GRACE_SECONDS + 10
 VERY_OLD = scratch.FOREIGN_GRACE_SECONDS + 10
 
 
+@pytest.mark.blocks_loop("the test asks about processes")
 async def test_only_old_files_of_dead_processes_are_swept(tmp_path: Path) -> None:
     living = scratch._temporary_name()
     dead = name_of(dead_process())
@@ -165,6 +166,7 @@ async def test_only_old_files_of_dead_processes_are_swept(tmp_path: Path) -> Non
     assert await sweep(tmp_path, every, VERY_OLD) == [foreign]
 
 
+@pytest.mark.blocks_loop("the test asks about processes")
 async def test_a_process_that_cannot_be_asked_after_counts_as_alive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +180,7 @@ async def test_a_process_that_cannot_be_asked_after_counts_as_alive(
     assert await sweep(tmp_path, [name], OLD) == [name]
 
 
+@pytest.mark.blocks_loop("the test asks about processes")
 async def test_litter_that_cannot_be_removed_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
