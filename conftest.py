@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
@@ -11,13 +12,13 @@ from aqrec.sync import R
 
 
 def _use_folder(namespace):
-    namespace["_back"] = os.getcwd()
+    namespace["_back"] = str(Path.cwd())
     os.chdir(tempfile.mkdtemp(prefix="aqrec-docs-"))
 
 
 def _leave_folder(namespace):
     R.close()
-    folder = os.getcwd()
+    folder = str(Path.cwd())
     os.chdir(namespace["_back"])
     shutil.rmtree(folder)
 

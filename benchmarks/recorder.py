@@ -122,7 +122,7 @@ def durable(quick: bool) -> dict:
                 rows.clear()
         seconds = time.perf_counter() - start
         os.close(descriptor)
-        os.unlink(f"{folder}/bare")
+        Path(folder, "bare").unlink()
         return seconds
 
     ours, peer = [], []
@@ -169,13 +169,13 @@ def sealed(quick: bool) -> dict:
                 dict(zip(columns, row, strict=True)), step=step, timestamp=clock + pauses[step]
             )
         identity = recorder.id
-    size = os.path.getsize(f"{folder}/runs/{identity}/metrics.parquet")
+    size = Path(folder, "runs", identity, "metrics.parquet").stat().st_size
     shutil.rmtree(folder)
     return {"bytes": size / (steps * 10), "points": steps * 10}
 
 
 def large(quick: bool) -> dict:
-    """A run of 50 million points (quick: 5): log, end, read one key; peak memory over what is there before and the result."""
+    """Record 50 million points (quick: 5): log, end, read one key; peak memory over what is there before and the result."""
     import psutil
 
     from aqrec import Options

@@ -161,7 +161,7 @@ def calc_long_short_return(
     return pd.Series(spread, panel.dates), pd.Series(compensated_means(panel), panel.dates, name="label")
 
 
-def calc_long_short_prec(  # noqa: PLR0917 (Qlib's signature)
+def calc_long_short_prec(
     pred: pd.Series[Any],
     label: pd.Series[Any],
     date_col: str = "datetime",

@@ -8,13 +8,16 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from aqrec import __version__
 from aqrec.errors import AqrecError
+
+if TYPE_CHECKING:
+    from aqrec.cli._history import Form
 
 __all__ = ["app", "main"]
 
@@ -113,7 +116,7 @@ def demo(
 
 
 @app.command()
-def ls(  # noqa: PLR0917 - typer calls it by keyword
+def ls(
     store: Annotated[
         str | None,
         typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
@@ -163,9 +166,9 @@ def show(
 
 
 @app.command()
-def history(  # noqa: PLR0917
+def history(
     run: Run,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Metrics.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Metrics.")],
     store: Store = None,
     last: Annotated[
         int | None,
@@ -185,7 +188,7 @@ def history(  # noqa: PLR0917
 
 
 @app.command()
-def get(  # noqa: PLR0917
+def get(
     run: Run,
     path: Annotated[str, typer.Argument(metavar="PATH", help="Artifact, or folder of them; / for all.")],
     destination: Annotated[

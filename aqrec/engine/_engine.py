@@ -32,7 +32,6 @@ from aqrec.errors import (
     CorruptError,
     FlushTimeoutError,
     ObjectNotFoundError,
-    StorageError,
 )
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
@@ -484,7 +483,7 @@ class Engine:
         self._last_error = text
         self.note_failure(text)
 
-    async def flush(self, timeout: float | None = None, *, durable: bool = True) -> None:
+    async def flush(self, timeout: float | None = None, *, durable: bool = True) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
         """Wait until everything logged before the call is durable, or only handed over.
 
         Cancelling stops the wait, not the writing. Raises `FlushTimeoutError` after `timeout` seconds (default
@@ -514,7 +513,7 @@ class Engine:
         assert self._sealer is not None
         return await self._sealer.run_ended(state)
 
-    async def close(self, timeout: float | None = None) -> None:
+    async def close(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
         """Make everything durable, seal what waits, finish the files, close the store.
 
         Takes `timeout` seconds at most (default ``Options.close_timeout``); then it says in the log what is not stored.

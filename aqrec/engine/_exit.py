@@ -54,7 +54,7 @@ def own(engine: Engine, run_id: str, finish: Finish) -> None:
 
 
 def disown(engine: Engine, run_id: str) -> None:
-    """The run has ended."""
+    """Give up the responsibility: the run has ended."""
     _exit.owned.pop((id(engine), run_id), None)
 
 
@@ -87,7 +87,7 @@ def shut_down(status: str, reason: str) -> None:
     """End all open runs with `status` and close all engines, bounded by their deadlines."""
     futures: list[tuple[Engine, Future[None], float]] = []
     for engine in engines():
-        runtime = engine._runtime  # noqa: SLF001 - the engine's own exit path
+        runtime = engine._runtime
         if runtime is None or engine.closed or engine.pid != os.getpid():
             continue
         finishers = [finish for other, finish in list(_exit.owned.values()) if other is engine]

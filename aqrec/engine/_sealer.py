@@ -37,7 +37,7 @@ class _Host(Protocol):
     post: Callable[[Event], None]
     fail: Callable[[str, Exception], None]
 
-    async def flush(self, timeout: float | None = None) -> None: ...
+    async def flush(self, timeout: float | None = None) -> None: ...  # noqa: ASYNC109 - a deadline of the store's, not of the caller
 
 
 class Sealer:

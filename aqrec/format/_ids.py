@@ -47,7 +47,7 @@ def experiment_id(name: str) -> str:
 class HybridClock:
     """Orders events of one store: wall clock ms in the high bits, a counter in the low 16 (Kulkarni et al., 2014).
 
-    It never goes back, and it moves past every clock it has `observe`\\ d, so what is written after a read is ordered behind it.
+    It never goes back, and it moves past every clock given to `observe`, so what is written after a read is ordered behind it.
     """
 
     def __init__(self) -> None:

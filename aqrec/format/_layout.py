@@ -50,7 +50,7 @@ def journal_key(writer: str, number: int) -> str:
 
 
 def event_log_key(identity: str, writer: str) -> str:
-    """A batch (or growing file) of one writer's catalog events; `identity` is time-ordered."""
+    """Return the key of a batch (or growing file) of one writer's events; `identity` is time-ordered."""
     return f"{EVENTS}/{identity}-{writer}.ev"
 
 
@@ -61,7 +61,7 @@ def writer_of_event_log(key: str) -> str | None:
 
 
 def run_document_key(run_id: str) -> str:
-    """The ended run's document."""
+    """Return the key of the ended run's document."""
     return f"{RUNS}/{_folder(run_id)}/run.json"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -44,7 +44,7 @@ class PointsFrame(msgspec.Struct, array_like=True, frozen=True):
         return self.count * len(self.keys)
 
 
-class Columns(msgspec.Struct, frozen=True):
+class Columns(NamedTuple):
     """Rows as arrays of length n: `steps` int64 or None, `timestamps` int64 (ms), `values` float64 of shape (n, keys)."""
 
     steps: NDArray[np.int64] | None

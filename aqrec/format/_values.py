@@ -24,7 +24,7 @@ _MAX_JSON_BITS: Final = 2048
 _MARKS: Final = ("$float", "$int", "$dict")
 
 
-def normalise(what: str, value: object, _depth: int = 0) -> Value:
+def normalise(what: str, value: object, _depth: int = 0) -> Value:  # noqa: PLR0912 - one branch a type
     """Return `value` as the plain value that is stored, or raise `InvalidValueError`.
 
     Kept as they are: str, int, float (NaN and infinities too), bool, None, and lists and dicts of them. Turned into those:

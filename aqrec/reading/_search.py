@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
-from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
-from aqrec.format._layout import artifacts_folder
-from aqrec.reading._filter import parse_filter, parse_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["select", "to_frame"]
+__all__ = ["to_frame"]
 
 _NOT_A_TIME: Final = -(2**63)
 _INT64: Final = range(-(2**63), 2**63)

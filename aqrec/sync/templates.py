@@ -187,7 +187,7 @@ class SigAnaRecord(ACRecordTemp):
     ana_long_short: bool = False
     _advice = LABEL_ADVICE
 
-    def __init__(  # noqa: PLR0917 - Qlib's order
+    def __init__(
         self,
         recorder: Recorder,
         ana_long_short: bool = False,

@@ -225,7 +225,7 @@ async def test_damage_does_not_stop_the_recorder_of_another_process(
     """The whole way: a local store, a manager, its recorder."""
     key = getattr(small, which)
     data = bytearray(small.objects[key])
-    second = frames(bytes(data))[2]
+    second = frames(bytes(data))[4 if which == "events" else 2]
     data[second.offset + 20] ^= 0xFF
     for name, whole in small.objects.items():
         path = tmp_path / name

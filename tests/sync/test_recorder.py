@@ -20,7 +20,6 @@ from aqrec.sync import (
     STATUS_FI,
     STATUS_R,
     STATUS_S,
-    Experiment,
     ExperimentManager,
     Recorder,
     open_recorder,
@@ -272,14 +271,16 @@ def test_a_closed_store_takes_nothing_more(memory_url: str, quick: Options) -> N
     assert stored(memory_url, recorder.id, quick).status == STATUS_FI
 
 
-def test_the_faces_mean_the_same_run(memory_url: str, quick: Options) -> None:
-    with open_recorder(memory_url, experiment="alpha", options=quick) as recorder:
-        twin = aqrec.Recorder(recorder._run)
+def test_the_faces_mean_the_same_run_and_experiment(memory_url: str, quick: Options) -> None:
+    with ExperimentManager(memory_url, options=quick) as manager:
+        experiment = manager.get_exp(experiment_name="alpha")
+        recorder = experiment.create_recorder()
+        twin, twins = aqrec.Recorder(recorder._run), aqrec.Experiment(experiment._ref)
         assert recorder == twin
         assert hash(recorder) == hash(twin)
-        ref = ExperimentManager(memory_url).get_exp  # a second manager has experiments equal to the first's
-        assert ref is not None
-        with ExperimentManager(memory_url, options=quick) as manager:
-            experiment = manager.get_exp(experiment_name="alpha")
-            assert isinstance(experiment, Experiment)
-            assert experiment == aqrec.Experiment(experiment._ref)
+        assert experiment == twins
+        assert hash(experiment) == hash(twins)
+        assert experiment.create_recorder() != recorder
+        assert manager.get_exp(experiment_name="beta") != experiment
+        with ExperimentManager(memory_url, options=quick) as other:
+            assert other.get_exp(experiment_name="alpha") == experiment

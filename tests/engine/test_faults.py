@@ -1,0 +1,339 @@
+"""Stores that fail: nothing acknowledged is lost, nothing comes twice, and nobody is left in the dark."""
+
+import asyncio
+import errno
+import logging
+import random
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aqrec
+from aqrec.errors import FlushTimeoutError, StorageError
+from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Store, Torn, open_store
+from tests.engine.support import HeldStore, history, options, read, serve
+
+WRITES = {"put", "create", "put_stream", "open_append", "append.write", "append.sync"}
+KINDS = ("local", "memory", "segments")
+
+
+class Fixture:
+    """A store whose failures are switched on and off; `clean` opens it without."""
+
+    def __init__(self, kind: str, tmp_path: Path, plan: Callable[[str, str, int], Any]) -> None:
+        self.faulty = True
+        self.stores: list[FaultyStore] = []
+        name = uuid.uuid4().hex
+
+        def inner() -> Store:
+            return open_store(tmp_path / "store") if kind == "local" else MemoryStore(name, append=kind == "memory")
+
+        def make() -> Store:
+            store = FaultyStore(inner(), lambda *call: plan(*call) if self.faulty else None)
+            self.stores.append(store)
+            return store
+
+        self.url = serve(make)
+        self.clean = serve(inner)
+
+    @property
+    def injected(self) -> list[tuple[str, str, int]]:
+        return [call for store in self.stores for call in store.injected]
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def broken(text: str = "injected") -> StorageError:
+    return StorageError(text)
+
+
+def chance(seed: int, p: float, operations: set[str] = WRITES) -> Callable[[str, str, int], Any]:
+    rng = random.Random(seed)
+
+    def plan(operation: str, key: str, n: int) -> Any:
+        if operation not in operations or rng.random() >= p:
+            return None
+        return rng.choice([broken(), LostResponse(broken("lost")), Torn(rng.randrange(200), broken("torn"))])
+
+    return plan
+
+
+async def _job(exp: aqrec.Experiment, number: int, seed: int) -> tuple[str, list[tuple[int | None, float]], dict[str, Any]]:
+    rng = random.Random(seed)
+    recorder = await exp.create_recorder(f"r{number}")
+    while True:
+        try:
+            await recorder.start_run()
+            break
+        except StorageError:
+            continue
+    points: list[tuple[int | None, float]] = []
+    params: dict[str, Any] = {}
+    for step in range(60):
+        points.append((step, step + number / 10))
+        await recorder.log_metrics(step=step, loss=step + number / 10)
+        if rng.random() < 0.2:
+            params[f"p{step}"] = [step, "é" * step]
+            await recorder.log_params(**{f"p{step}": params[f"p{step}"]})
+        if rng.random() < 0.2:
+            await recorder.flush()
+        if rng.random() < 0.3:
+            await asyncio.sleep(0.003)
+    await recorder.end_run()
+    return recorder.id, points, params
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+async def test_random_failures_lose_nothing_and_double_nothing(
+    kind: str, tmp_path: Path, p: float, seed: int, no_threads_left: None
+) -> None:
+    store = Fixture(kind, tmp_path, chance(seed, p))
+    async with aqrec.ExperimentManager(store.url, options=options(sync=0.01, segment=0.01)) as manager:
+        experiment = await manager.get_exp(experiment_name="chaos")
+        done = await asyncio.gather(*(_job(experiment, number, seed * 10 + number) for number in range(3)))
+    assert store.injected
+    async with aqrec.ExperimentManager(store.clean, options=options()) as manager:
+        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {run_id for run_id, _, _ in done}
+        for run_id, points, params in done:
+            recorder = await manager.get_recorder(recorder_id=run_id)
+            assert await history(recorder, "loss") == points
+            assert await recorder.list_params() == params
+            assert recorder.status == "FINISHED"
+            assert await recorder.list_metrics() == {"loss": points[-1][1]}
+
+
+@pytest.mark.parametrize("operation", sorted(WRITES))
+@pytest.mark.parametrize("how", ["before", "after", "torn", "foreign"])
+async def test_each_write_may_fail_once_in_any_way(kind: str, tmp_path: Path, operation: str, how: str) -> None:
+    """The first, second and third call of every operation, refused, lost, torn, or with a driver's own exception."""
+    made: dict[str, Any] = {
+        "before": broken(),
+        "after": LostResponse(broken()),
+        "torn": Torn(30, broken()),
+        "foreign": OSError(errno.ENOSPC, "No space left on device"),
+    }
+    store = Fixture(kind, tmp_path, lambda op, _key, n: made[how] if op == operation and n in {1, 2, 4} else None)
+    async with aqrec.ExperimentManager(store.url, options=options(sync=0.005)) as manager:
+        experiment = await manager.get_exp(experiment_name="e", create=False) if False else None
+        recorder = None
+        while recorder is None:
+            try:
+                experiment = await manager.get_exp(experiment_name="e")
+                recorder = await experiment.create_recorder("r")
+                await recorder.start_run()
+            except OSError:
+                recorder = None
+        for step in range(12):
+            recorder.log_metrics(step=step, loss=step)
+            if step % 3 == 0:
+                await recorder.flush()
+        await recorder.end_run()
+        statistics = await recorder.statistics()
+        assert statistics.storing
+        assert statistics.points == 12
+    assert await read(store.clean, recorder.id, "loss") == [(step, float(step)) for step in range(12)]
+
+
+async def test_a_full_disk_costs_time_and_no_data(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    full = False
+    store = Fixture(
+        kind, tmp_path, lambda operation, _key, _n: broken("No space left on device") if full and operation in WRITES else None
+    )
+    async with aqrec.ExperimentManager(store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        recorder = await experiment.create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(step=0, loss=0)
+        await recorder.flush()
+        full = True
+        for step in range(1, 200):
+            recorder.log_metrics(step=step, loss=step)
+        await recorder.set_tags(phase="full")
+        with pytest.raises(FlushTimeoutError, match="No space left"):
+            await recorder.flush()
+        statistics = await recorder.statistics()
+        assert not statistics.storing
+        assert "No space left" in statistics.last_error
+        assert statistics.retries > 0
+        assert statistics.buffered or statistics.unsynced_bytes
+        full = False
+        await asyncio.sleep(0.05)
+        await recorder.flush()
+        statistics = await recorder.statistics()
+        assert statistics.storing
+        assert statistics.last_error == ""
+        assert (statistics.dropped, statistics.unsynced_bytes, statistics.buffered) == (0, 0, 0)
+        await recorder.end_run()
+    assert await read(store.clean, recorder.id, "loss") == [(step, float(step)) for step in range(200)]
+    assert sum("trying again" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_reader_meanwhile_never_loses_what_it_could_see(kind: str, tmp_path: Path) -> None:
+    """Files given up after a failure, and those that replace them, are read as one history at any moment."""
+    if kind == "segments":
+        pytest.skip("nothing is visible before it is durable")
+    failing = False
+    store = Fixture(
+        kind,
+        tmp_path,
+        lambda operation, key, _n: Torn(20, broken()) if failing and operation == "append.write" and "journal" in key
+        and _n % 2 else None,
+    )
+    async with aqrec.ExperimentManager(store.url, options=options(sync=0.01)) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        recorder = await experiment.create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(step=0, loss=0)
+        await recorder.flush()
+        failing = True
+        seen = 0
+        for step in range(1, 40):
+            recorder.log_metrics(step=step, loss=step)
+            await asyncio.sleep(0.004)
+            points = await read(store.clean, recorder.id, "loss")
+            assert points == [(n, float(n)) for n in range(len(points))]
+            assert len(points) >= seen
+            seen = len(points)
+        failing = False
+        await recorder.end_run()
+    assert store.injected
+    assert await read(store.clean, recorder.id, "loss") == [(n, float(n)) for n in range(40)]
+
+
+async def test_close_is_bounded_and_names_what_is_not_stored(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, no_threads_left: None
+) -> None:
+    down = False
+    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("bucket is gone") if down and operation in WRITES else None)
+    loop = asyncio.get_running_loop()
+    async with aqrec.ExperimentManager(store.url, options=options(close_timeout=0.3, flush_timeout=0.1)) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        recorder = await experiment.create_recorder("r")
+        await recorder.start_run()
+        await recorder.flush()
+        down = True
+        recorder.log_metrics(step=1, loss=1)
+        await recorder.log_params(a=1)
+        began = loop.time()
+    assert loop.time() - began < 2.0
+    (told,) = [record.getMessage() for record in caplog.records if "not stored" in record.getMessage()]
+    assert "bucket is gone" in told
+    assert store.clean is not None
+
+
+async def test_close_is_bounded_when_the_store_hangs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sync that never returns, as on a dead mount."""
+    held: list[HeldStore] = []
+
+    def make() -> Store:
+        held.append(HeldStore(open_store(tmp_path / "store")))
+        return held[-1]
+
+    loop = asyncio.get_running_loop()
+    url = serve(make)
+    manager = aqrec.ExperimentManager(url, options=options(close_timeout=0.3, flush_timeout=0.2))
+    try:
+        async with manager:
+            experiment = await manager.get_exp(experiment_name="e")
+            recorder = await experiment.create_recorder("r")
+            await recorder.start_run()
+            await recorder.flush()
+            held[0].hold()
+            recorder.log_metrics(step=1, loss=1)
+            with pytest.raises(FlushTimeoutError):
+                await recorder.flush()
+            began = loop.time()
+        assert loop.time() - began < 3.0
+        assert any("not stored" in record.getMessage() for record in caplog.records)
+    finally:
+        held[0].release()
+
+
+async def test_those_who_wait_for_a_flush_hear_of_the_close(tmp_path: Path) -> None:
+    """They get an error of ours, soon, and not a cancellation they did not ask for."""
+    down = False
+    store = Fixture("memory", tmp_path, lambda operation, _key, _n: broken("down") if down and operation in WRITES else None)
+    async with aqrec.ExperimentManager(store.url, options=options(close_timeout=0.2, flush_timeout=30)) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        await recorder.flush()
+        down = True
+        recorder.log_metrics(loss=1.0)
+        waiting = asyncio.create_task(recorder.flush())
+        await asyncio.sleep(0.05)
+    with pytest.raises(aqrec.errors.AqrecError):
+        await asyncio.wait_for(waiting, 2)
+
+
+@pytest.mark.parametrize("kind", ["memory", "segments"])
+async def test_strict_recording_raises_at_the_next_flush_once(kind: str, tmp_path: Path) -> None:
+    down = False
+    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("disk died") if down and operation in WRITES else None)
+    strict = options(strict=True, flush_timeout=0.1, close_timeout=0.2, sync=0.01, segment=0.01)
+    async with aqrec.ExperimentManager(store.url, options=strict) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(loss=1.0)
+        await recorder.flush()
+        down = True
+        recorder.log_metrics(loss=2.0)
+        with pytest.raises(StorageError, match="disk died"):
+            await recorder.flush()
+        with pytest.raises(StorageError, match="disk died"):
+            await recorder.end_run()
+        down = False
+        await asyncio.sleep(0.05)
+        await recorder.end_run()
+    assert len(await read(store.clean, recorder.id, "loss")) == 2
+
+
+async def test_a_failure_that_was_made_good_is_no_failure_to_strict_recording(kind: str, tmp_path: Path) -> None:
+    store = Fixture(kind, tmp_path, lambda operation, _key, n: broken() if operation in WRITES and n == 2 else None)
+    async with aqrec.ExperimentManager(store.url, options=options(strict=True)) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        for step in range(10):
+            recorder.log_metrics(step=step, loss=1.0)
+            await recorder.flush()
+        await recorder.end_run()
+    assert store.injected
+
+
+async def test_large_params_of_one_moment_are_all_stored(tmp_path: Path) -> None:
+    """Together they are larger than a frame may be."""
+    url = str(tmp_path / "s")
+    text = "x" * 25_000_000
+    async with aqrec.open_recorder(url, experiment="e", options=options()) as recorder:
+        for number in range(4):
+            recorder.log_params(**{f"p{number}": text})
+        await recorder.flush()
+        assert [len(value) for value in (await recorder.list_params()).values()] == [25_000_000] * 4
+
+
+async def test_losing_the_answer_to_the_marker_is_harmless(kind: str, tmp_path: Path) -> None:
+    store = Fixture(kind, tmp_path, lambda operation, _key, n: LostResponse(broken()) if operation == "create" else None)
+    async with aqrec.ExperimentManager(store.url, options=options()) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        recorder = await experiment.create_recorder("r")
+        await recorder.start_run()
+        await recorder.end_run()
+    assert (await MemoryStore("x").list_dir())[0] is not None
+
+
+def test_the_log_is_quiet_about_a_healthy_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with aqrec.open_recorder(str(tmp_path / "s"), options=options()) as recorder:
+            recorder.log_metrics(loss=1.0)
+
+    with caplog.at_level(logging.INFO, logger="aqrec"):
+        asyncio.run(main())
+    assert [record for record in caplog.records if record.name.startswith("aqrec")] == []
