@@ -109,18 +109,17 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
     if not console.is_terminal or console.is_dumb_terminal:
         yield lambda *_: None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-    columns = (TextColumn("{task.description:<15}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description:<15}"), BarColumn(), TextColumn("{task.fields[count]}"))
     with Progress(*columns, console=console, transient=True) as progress:
-        folds = progress.add_task("Loading", total=None)
-        records = progress.add_task("Records", total=_RECORDS, visible=False)
+        folds = progress.add_task("Loading", total=None, count="")
+        records = progress.add_task("Records", total=_RECORDS, count="", visible=False)
 
         def tell(what: str, done: int, total: int) -> None:
-            if what == "Fitting":
-                progress.update(folds, description=what, completed=done, total=total)
-            else:
-                progress.update(records, description=what, completed=done, total=total, visible=True)
+            task = folds if what == "Fitting" else records
+            count = f"{done}/{total}"
+            progress.update(task, description=what, completed=done, total=total, count=count, visible=True)
 
         yield tell
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from aqrec.cli._console import cell, data_table, print_json, status_text, stdout
+from aqrec.cli._console import cell, data_table, note, print_json, status_text, stdout
 from aqrec.cli._data import StoreView, opened, span
 from aqrec.cli._text import ago, cut, duration, moment, number, one_line, plain, plural, size
 from aqrec.errors import AqrecError
@@ -40,6 +40,8 @@ def show(text: str, location: str | None, *, full: bool, as_json: bool) -> None:
             _print(console, "Params", _pairs(doc.params, full=full))
         if doc.metrics:
             _print(console, "Metrics", _metrics(console, doc))
+            if doc.end_time is None:
+                note(console, "  as last published by the running process; aqrec history reads every point")
         shown = {key: value for key, value in doc.tags.items() if full or not key.startswith(_FOREIGN)}
         if shown:
             _print(console, "Tags", _pairs(shown, full=full))

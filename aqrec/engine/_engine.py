@@ -128,6 +128,7 @@ class Engine:
         self._running: dict[str, RunState] = {}
         self._dropped_told = 0
         self._failures: list[str] = []
+        self._dropped_taken = 0
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -226,8 +227,10 @@ class Engine:
     def take_failures(self) -> list[str]:
         """Return what went wrong since the last call (for strict recording)."""
         failures, self._failures = self._failures, []
-        if self.buffer.dropped and (text := f"{self.buffer.dropped} points were dropped") not in failures:
-            failures.append(text)
+        dropped = self.buffer.dropped
+        if dropped > self._dropped_taken:
+            failures.append(f"{dropped - self._dropped_taken} points were dropped")
+            self._dropped_taken = dropped
         return failures
 
     def note_failure(self, text: str) -> None:
@@ -522,11 +525,13 @@ class Engine:
             return
         limit = self.options.close_timeout if timeout is None else timeout
         try:
-            async with asyncio.timeout(limit):
-                await self.flush(timeout=float("inf"))
-                self.closed = True
-                self.buffer.close()
-                await self._close_orderly()
+            # A store that could not even be opened, and owes nobody anything, is not waited for.
+            if self._marked or self.unstored():
+                async with asyncio.timeout(limit):
+                    await self.flush(timeout=float("inf"))
+                    self.closed = True
+                    self.buffer.close()
+                    await self._close_orderly()
         except TimeoutError:
             logger.error(
                 "aqrec: gave up after %g s: %s", limit, self.unstored() or "histories are not sealed"

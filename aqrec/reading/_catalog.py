@@ -70,10 +70,14 @@ class _Progress(msgspec.Struct):
 
 
 class Catalog:
-    """State of one store, kept up to date by `refresh`."""
+    """State of one store, kept up to date by `refresh`.
 
-    def __init__(self, store: Store) -> None:
+    `url` is what the store was opened by, where a wrapper's own URL is another one.
+    """
+
+    def __init__(self, store: Store, url: str | None = None) -> None:
         self.store = store
+        self._url = url if url is not None else store.url
         self.runs: dict[str, RunDocument] = {}
         self.experiments: dict[str, ExperimentDocument] = {}
         self.by_experiment: dict[str, set[str]] = {}
@@ -86,7 +90,7 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Read what was written since the last refresh; this process's own records first leave their buffer."""
-        for engine in engines_of(self.store.url):
+        for engine in engines_of(self._url):
             try:
                 await engine.flush(_READ_OWN_TIMEOUT, durable=False)
             except StorageError as error:

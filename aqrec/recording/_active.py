@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from aqrec.errors import RecorderInitializationError
+from aqrec.recording._provenance import begin_run
 from aqrec.recording._views import RecorderView, parent_id
 from aqrec.recording._workspace import ExperimentRef, Workspace
 
@@ -66,7 +67,7 @@ def activate(experiment: ExperimentRef, run: Run) -> Active:
 
 def begin(run: Run) -> None:
     """Set a run RUNNING and put it on top of this task's stack."""
-    run.begin()
+    begin_run(run)
     activate(ExperimentRef(Workspace(run.session), run.doc.experiment_id, run.doc.experiment_name), run)
 
 
@@ -135,6 +136,9 @@ def active_experiment(
     """Return the active run's experiment, or None where there is none or another one is named."""
     if experiment_id is not None or name is not None:
         return None
+    found = {entry.experiment for entry in _candidates(workspace)}
+    if len(found) == 1:
+        return found.pop()
     entry = active(workspace)
     return entry.experiment if entry is not None else None
 

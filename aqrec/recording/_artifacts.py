@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -41,7 +41,7 @@ __all__ = [
     "local_dir",
     "log_artifact",
     "save_objects",
-    "save_provenance",
+    "save_texts",
 ]
 
 _FILES_AT_ONCE = 4
@@ -80,22 +80,51 @@ async def save_objects(
         await _log_files(run, _files_of(path, artifact_path, content_only=True))
         return
     plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
-    await asyncio.gather(*(_save_object(run, *item) for item in plan))
+    await _all(_save_object(run, *item) for item in plan)
     await run.engine.flush()
+
+
+async def _all(saves: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all, then raise what went wrong first; nothing goes on behind the caller's back."""
+    for outcome in await asyncio.gather(*saves, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+async def _store(
+    run: Run, path: str, write: Callable[[BinaryIO], Digest], codec: str, compression: str | None
+) -> None:
+    """Store bytes, then the reference to them.
+
+    Once begun it goes on to its end, even if the caller is cancelled: bytes that were replaced without their reference
+    would read as damaged.
+    """
+
+    async def both() -> None:
+        key = layout.artifact_key(run.run_id, path)
+        digest = await run.engine.store.put_stream(key, write)
+        await _record(run, path, key, digest, codec, compression)
+
+    task = asyncio.create_task(both())
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()
+        raise
 
 
 async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
     options = run.session.options
-    key = layout.artifact_key(run.run_id, path)
 
     def write(file: BinaryIO) -> Digest:
         return write_object(file, obj, codec=codec, pickler=options.pickler, compression=options.compression)
 
-    digest = await run.engine.store.put_stream(key, write)
-    await _record(run, path, key, digest, codec, options.compression)
+    await _store(run, path, write, codec, options.compression)
 
 
-async def save_provenance(run: Run, texts: Mapping[str, bytes]) -> None:
+async def save_texts(run: Run, texts: Mapping[str, bytes]) -> None:
     """Save small texts; runs that are sealed in bulk share them."""
     store = run.engine.store
     for path, data in texts.items():
@@ -142,20 +171,16 @@ async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_pa
 
 async def _log_files(run: Run, files: list[tuple[Path, str]]) -> None:
     slots = asyncio.Semaphore(_FILES_AT_ONCE)
-    store = run.engine.store
 
     async def one(source: Path, path: str) -> None:
-        key = layout.artifact_key(run.run_id, path)
-
         def write(file: BinaryIO) -> Digest:
             with source.open("rb", buffering=0) as opened:
                 return copy_file(opened, file)
 
         async with slots:
-            digest = await store.put_stream(key, write)
-        await _record(run, path, key, digest, codec_for_load(path), None)
+            await _store(run, path, write, codec_for_load(path), None)
 
-    await asyncio.gather(*(one(*item) for item in files))
+    await _all(one(*item) for item in files)
     await run.engine.flush()
 
 
@@ -233,6 +258,8 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
     }
     if not wanted:
         raise ObjectNotFoundError(f"run {run.run_id} has no artifact or folder {clean!r}")
+    for name in wanted:
+        check_artifact_path(name)  # the store may have been written by somebody who wants files elsewhere
     loop = asyncio.get_running_loop()
     target = (
         Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))

@@ -10,8 +10,10 @@ from contextvars import ContextVar
 from typing import Any
 
 from aqrec.errors import RecorderInitializationError
+from aqrec.format._names import check_name
 from aqrec.options import Options
 from aqrec.recording import _active
+from aqrec.recording._provenance import begin_run
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
@@ -74,12 +76,19 @@ class Defaults:
             raise RecorderInitializationError(
                 f"recorder {entry.run.run_id} is active in {entry.run.session.url}; end it before R.configure()"
             )
+        if default_exp_name is not None:
+            check_name("experiment", default_exp_name)
         if uri is not None:
-            canonical_url(str(uri))
-            self.uri = str(uri)
+            self.set_uri(uri)
         self.default_exp_name = default_exp_name if default_exp_name is not None else self.default_exp_name
         self.options = options if options is not None else self.options
         self.storage_options = storage_options if storage_options is not None else self.storage_options
+
+    def set_uri(self, uri: str | None) -> None:
+        """Change the default URL, or go back to ``AQREC_URI`` and the folder."""
+        if uri is not None:
+            canonical_url(str(uri))
+        self.uri = str(uri) if uri is not None else None
 
     def take_all(self) -> list[Session]:
         """Give up all workspaces; return their sessions to be closed."""
@@ -108,7 +117,7 @@ class Defaults:
             workspace = self.workspace_to_start()
             experiment = workspace.experiment(workspace.default_exp_name)
             run = workspace.new_run(experiment)
-            run.begin()
+            begin_run(run)
             entry = _active.activate(experiment, run)
         return entry.run
 

@@ -144,8 +144,7 @@ class GlobalRecorder(ExperimentCalls):
 
     def set_uri(self, uri: str | None) -> Awaitable[None]:
         """Set the default store; None: ``AQREC_URI`` or ``./aqruns``. Active recorders keep theirs."""
-        self._defaults.uri = None
-        self._defaults.configure(uri, None, None, None)
+        self._defaults.set_uri(uri)
         return DONE
 
     def uri_context(self, uri: str) -> contextlib.AbstractContextManager[None]:

@@ -51,7 +51,7 @@ __all__ = ["Point", "Run", "end_status"]
 logger = logging.getLogger("aqrec")
 
 _MAX_VALUES = 32 * 1024 * 1024
-_PROVENANCE_TIMEOUT = 15.0
+_BACKGROUND_TIMEOUT = 15.0
 
 Point = tuple[str, float, int | None, int | None]
 """(key, value, step or None, timestamp in ms since epoch or None for now)"""
@@ -79,7 +79,8 @@ class Run:
         self._made_id = made_id
         self._state: RunState = self.engine.run_state(doc, made_id=made_id)
         self.points = self._state.points
-        self._provenance: asyncio.Task[None] | None = None
+        self.background: asyncio.Task[None] | None = None
+        """Work that belongs to the run (collecting provenance) and that its end waits for."""
         self.log = self.points.log
 
     # -- any thread --------------------------------------------------------------------------------------------------
@@ -211,46 +212,6 @@ class Run:
         self.session.begun[self.run_id] = self
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
         own(engine, self.run_id, self.end)
-        self._note_provenance()
-
-    def _note_provenance(self) -> None:
-        options = self.session.options
-        if not options.provenance:
-            return
-        from aqrec import provenance  # noqa: PLC0415 - keeps the import of aqrec light
-
-        params = {
-            "cmd-sys.argv": provenance.argv_text(),
-            **provenance.selected_environment(options.environment),
-        }
-        self.log_params(params, quiet=True)
-
-        try:
-            cwd = os.getcwd()  # noqa: PTH109 - the job may change its folder before the collection begins
-        except FileNotFoundError:
-            cwd = None  # deleted under the job's feet
-
-        def collect() -> None:
-            self._provenance = asyncio.get_running_loop().create_task(self._collect_provenance(cwd))
-
-        self.engine.start().soon(collect)
-
-    async def _collect_provenance(self, cwd: str | None) -> None:
-        from aqrec import provenance  # noqa: PLC0415
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        try:
-            loop = asyncio.get_running_loop()
-            patterns = self.session.options.environment
-            found = await loop.run_in_executor(None, lambda: provenance.collect(cwd, patterns))
-            self.log_params({k: v for k, v in found.params().items() if k not in self.doc.params}, quiet=True)
-            self.set_tags({key: value for key, value in found.tags().items() if key not in self.doc.tags})
-            fresh = {path: data for path, data in found.artifacts().items() if path not in self.doc.artifacts}
-            await artifacts.save_provenance(self, fresh)
-        except AqrecError as error:
-            logger.warning("aqrec: the provenance of run %s was not stored: %s", self.run_id, error)
-        except Exception:
-            logger.exception("aqrec: the provenance of run %s could not be collected", self.run_id)
 
     # -- engine thread -----------------------------------------------------------------------------------------------
 
@@ -273,11 +234,11 @@ class Run:
         if status not in STATUSES:
             raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
         engine = self.engine
-        if self._provenance is not None:
-            done, _ = await asyncio.wait([self._provenance], timeout=_PROVENANCE_TIMEOUT)
+        if self.background is not None:
+            done, _ = await asyncio.wait([self.background], timeout=_BACKGROUND_TIMEOUT)
             if not done:
-                self._provenance.cancel()
-            self._provenance = None
+                self.background.cancel()
+            self.background = None
         self.post(
             StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason)
         )

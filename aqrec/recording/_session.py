@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from aqrec.artifacts import Digest
@@ -30,12 +30,20 @@ from aqrec.stores import canonical_url
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from aqrec.recording._run import Run
 
 __all__ = ["Session"]
 
 logger = logging.getLogger("aqrec")
 T = TypeVar("T")
+
+
+class OpenRun(Protocol):
+    """A run as far as a session knows it."""
+
+    run_id: str
+
+    async def end(self, status: str, reason: str = "") -> None:
+        """End it."""
 
 
 class Session:
@@ -64,8 +72,8 @@ class Session:
         self._engine: Engine | None = None
         self._runtime: Runtime | None = None
         self._catalog: Catalog | None = None
-        self._runs: WeakValueDictionary[str, Run] = WeakValueDictionary()
-        self.begun: dict[str, Run] = {}
+        self._runs: WeakValueDictionary[str, OpenRun] = WeakValueDictionary()
+        self.begun: dict[str, OpenRun] = {}
         """Runs that were begun here and are not ended"""
         self._released: Engine | None = None
         self._pid = os.getpid()
@@ -108,7 +116,7 @@ class Session:
             runtime = current_runtime()
             runtime.acquire()
             self._runtime = runtime
-            self._catalog = Catalog(self._engine.store)
+            self._catalog = Catalog(self._engine.store, self.url)
 
     async def check(self) -> None:
         """Read the store's marker; raise what stands against using the store."""
@@ -133,11 +141,11 @@ class Session:
         if not catalog.checked:
             catalog.checked = await read_marker(self.engine.store) is not None
 
-    def known(self, run_id: str) -> Run | None:
+    def known(self, run_id: str) -> Any:
         """Return the run if it is open in this process."""
         return self._runs.get(run_id)
 
-    def remember(self, run: Run) -> None:
+    def remember(self, run: OpenRun) -> None:
         """Make every handle of a run in this process the same one."""
         self._runs[run.run_id] = run
 

@@ -27,6 +27,7 @@ from aqrec.format._records import (
     RunCreated,
 )
 from aqrec.reading import ExperimentDocument, Selection, to_frame
+from aqrec.recording._provenance import begin_run
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
 
@@ -109,7 +110,7 @@ class Workspace:
 
     def handle(self, doc: RunDocument) -> Run:
         """Return this process's handle of a run that was read."""
-        run = self.session.known(doc.run_id)
+        run: Run | None = self.session.known(doc.run_id)
         if run is None:
             run = Run(self.session, copy.deepcopy(doc))
             self.session.remember(run)
@@ -153,17 +154,18 @@ class Workspace:
                 pass
             else:
                 run = self.handle(doc)
-                run.begin()
+                begin_run(run)
                 return ExperimentRef(self, doc.experiment_id, doc.experiment_name), run
         run = await self.create_run(experiment, recorder_name, recorder_id, parent)
-        run.begin()
+        begin_run(run)
         return experiment, run
 
     async def find_run(
         self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None
     ) -> Run:
         """Return a run by id, or the latest of a name in an experiment."""
-        if recorder_id is not None and (known := self.session.known(recorder_id)) is not None:
+        known: Run | None = self.session.known(recorder_id) if recorder_id is not None else None
+        if known is not None:
             return known
         catalog = await self.session.refresh()
         doc = await catalog.find_run(

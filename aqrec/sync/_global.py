@@ -143,8 +143,7 @@ class GlobalRecorder(ExperimentCalls):
 
     def set_uri(self, uri: str | None) -> None:
         """Set the default store; None: ``AQREC_URI`` or ``./aqruns``. Active recorders keep theirs."""
-        self._defaults.uri = None
-        self._defaults.configure(uri, None, None, None)
+        self._defaults.set_uri(uri)
 
     def uri_context(self, uri: str) -> contextlib.AbstractContextManager[None]:
         """Change the default store inside ``with R.uri_context(uri):``; a ``uri=`` given to `start` wins."""

@@ -1,0 +1,1 @@
+"""How processes end: killed, by a signal, by themselves."""
