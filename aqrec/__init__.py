@@ -6,7 +6,7 @@ for blocking code. Public modules: `errors`, `options`, `stores`, `serialization
 
 from typing import TYPE_CHECKING
 
-from aqrec._lazy import lazy_names
+from aqrec import _lazy
 
 if TYPE_CHECKING:
     from aqrec import errors
@@ -34,7 +34,7 @@ __all__ = [
     "open_recorder",
 ]
 
-__getattr__, __dir__ = lazy_names(
+__getattr__, __dir__ = _lazy.lazy_names(
     "aqrec",
     {
         "errors": "aqrec.errors",

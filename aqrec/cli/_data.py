@@ -12,10 +12,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from aqrec.errors import InvalidInputError, NotFoundError, ObjectNotFoundError, RecorderNotFoundError
+from aqrec.errors import (
+    InvalidInputError,
+    InvalidNameError,
+    NotFoundError,
+    ObjectNotFoundError,
+    RecorderNotFoundError,
+)
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, document_from_json, latest
 from aqrec.format._ids import now_ms
+from aqrec.format._names import check_run_id
 from aqrec.options import Options
 from aqrec.reading import ExperimentDocument
 from aqrec.recording._default import defaults
@@ -212,8 +219,10 @@ class StoreView:
         for doc in living:
             if f"{doc.experiment_name}/{doc.name}" == text:
                 return doc
-        with contextlib.suppress(NotFoundError):
-            return self.call(catalog.find_run(text))  # a run whose folder was copied into this store
+        with contextlib.suppress(NotFoundError, InvalidNameError):
+            return self.call(
+                catalog.find_run(check_run_id(text))
+            )  # a run whose folder was copied into this store
         raise RecorderNotFoundError(self._unknown(text, living))
 
     def _ambiguous(self, text: str, docs: list[RunDocument]) -> str:

@@ -104,9 +104,12 @@ async def _copy_all(
         async with slots:
             await store.get_stream(ref.key, lambda file: _copy(file, ref, target, advance))
 
-    async with asyncio.TaskGroup() as tasks:
-        for ref, target in plan:
-            tasks.create_task(one(ref, target))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for ref, target in plan:
+                tasks.create_task(one(ref, target))
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 class _Counted:

@@ -28,14 +28,18 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
         return " " * len(means)
     low, high = min(finite), max(finite)
     blocks = _BLOCKS_ASCII if ascii_only else _BLOCKS
-    top = len(blocks) - 1
 
     def block(value: float) -> str:
-        if not math.isfinite(value):
-            return " "
-        return blocks[round((value - low) / (high - low) * top) if high > low else top // 2]
+        return blocks[_place(value, low, high, len(blocks))] if math.isfinite(value) else " "
 
     return "".join(map(block, means))
+
+
+def _place(value: float, low: float, high: float, places: int) -> int:
+    """Return which of so many places from low to high a value takes."""
+    # Halves first: the difference of two finite numbers may not be finite.
+    span = high / 2 - low / 2
+    return round((value / 2 - low / 2) / span * (places - 1)) if span else (places - 1) // 2
 
 
 def _means(values: Sequence[float], width: int) -> list[float]:
@@ -47,7 +51,7 @@ def _means(values: Sequence[float], width: int) -> list[float]:
         part = [
             v for v in values[column * count // width : (column + 1) * count // width] if math.isfinite(v)
         ]
-        means.append(math.fsum(part) / len(part) if part else math.nan)
+        means.append(math.fsum(value / len(part) for value in part) if part else math.nan)
     return means
 
 
@@ -77,15 +81,10 @@ def chart(
     across, down = (1, 1) if ascii_only else (2, 4)
     columns, rows = width * across, height * down
 
-    def place(value: float, least: float, most: float, dots: int) -> int:
-        # Halves first: the difference of two finite numbers may not be finite.
-        span = most / 2 - least / 2
-        return round((value / 2 - least / 2) / span * (dots - 1)) if span else (dots - 1) // 2
-
     grid = [[False] * columns for _ in range(rows)]
     before: tuple[int, int] | None = None
     for a, b in points:
-        here = (place(a, first, last, columns), rows - 1 - place(b, low, high, rows))
+        here = (_place(a, first, last, columns), rows - 1 - _place(b, low, high, rows))
         _draw(grid, before or here, here)
         before = here
     text = _stars(grid) if ascii_only else _braille(grid)

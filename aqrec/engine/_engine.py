@@ -59,6 +59,7 @@ logger = logging.getLogger("aqrec")
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT = 300.0
+_CLOSE_GRACE = 1.0
 _points_encoder = msgspec.msgpack.Encoder()
 
 
@@ -110,7 +111,7 @@ class Engine:
         self._pump_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
         self._sealer: Sealer | None = None
-        self._runtime: Runtime | None = None
+        self.runtime: Runtime | None = None
         self._wakeup: asyncio.Event | None = None
         self._hurry: asyncio.Event | None = None
         self._journal: Log | None = None
@@ -139,16 +140,16 @@ class Engine:
                 raise ClosedError(
                     f"the recorder's engine for {self.store.url} is closed; open the store again"
                 )
-            if self._runtime is None:
+            if self.runtime is None:
                 runtime = current_runtime()
                 runtime.acquire()
-                self._runtime = runtime
+                self.runtime = runtime
                 runtime.soon(self._begin)
-            return self._runtime
+            return self.runtime
 
     def wake(self) -> None:
         """Tell an idle pump that there is work; safe in signal handlers once the engine runs."""
-        runtime = self._runtime
+        runtime = self.runtime
         if runtime is None:
             if self.closed:
                 return
@@ -547,7 +548,10 @@ class Engine:
             if self._sealer is not None:
                 self._sealer.cancel()
             self._pump_task = None
-            await self.store.aclose()
+            try:
+                await asyncio.wait_for(self.store.aclose(), _CLOSE_GRACE)
+            except TimeoutError:
+                logger.error("aqrec: a call to %s hangs; it is left to end by itself", self.store.url)
 
     async def _close_orderly(self) -> None:
         journal, catalog = self._journal, self._catalog
@@ -564,6 +568,6 @@ class Engine:
 
     def release(self) -> None:
         """Leave the runtime; call it off the engine thread, after `close`."""
-        runtime, self._runtime = self._runtime, None
+        runtime, self.runtime = self.runtime, None
         if runtime is not None:
             runtime.release()

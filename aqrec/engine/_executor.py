@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 __all__ = ["ExitSafeExecutor"]
 
 T = TypeVar("T")
+_GRACE = 1.0
 _Item = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -48,11 +50,12 @@ class ExitSafeExecutor(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Let the threads end after what is queued."""
+        """Let the threads end after what is queued; one that hangs in a call is waited for a second at most."""
         del cancel_futures
         for _ in self._workers:
             self._items.put(None)
+        deadline = time.monotonic() + _GRACE
         if wait:
             for worker in self._workers:
                 if worker is not threading.current_thread():
-                    worker.join()
+                    worker.join(max(deadline - time.monotonic(), 0.0))

@@ -87,7 +87,7 @@ def shut_down(status: str, reason: str) -> None:
     """End all open runs with `status` and close all engines, bounded by their deadlines."""
     futures: list[tuple[Engine, Future[None], float]] = []
     for engine in engines():
-        runtime = engine._runtime
+        runtime = engine.runtime
         if runtime is None or engine.closed or engine.pid != os.getpid():
             continue
         finishers = [finish for other, finish in list(_exit.owned.values()) if other is engine]

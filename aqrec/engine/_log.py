@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import os
 import platform
 import struct
@@ -19,7 +20,7 @@ from itertools import islice
 
 import msgspec
 
-from aqrec.errors import StorageError
+from aqrec.errors import AqrecError, StorageError
 from aqrec.format._frames import FOOTER, HEADER, encode_frame
 from aqrec.format._ids import now_ms
 from aqrec.format._records import LogHeader
@@ -80,7 +81,7 @@ class Log(abc.ABC):
         self.pending_bytes = 0
         self.bytes_written = 0
         self.segments: list[Segment] = []
-        self.failed: StorageError | None = None
+        self.failed: AqrecError | None = None
 
     def _header(self, first: int) -> bytes:
         header = LogHeader(
@@ -141,42 +142,41 @@ class AppendLog(Log):
     def _append(self, appender: Appender, segment: Segment, items: list[_Pending]) -> None:
         try:
             appender.write(items[0].frame if len(items) == 1 else b"".join(item.frame for item in items))
-        except StorageError as error:
-            self._abandon(error)
+        except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
+            self._abandon(_failure(error))
             return
         for item in items:
             segment.note(item.run_id, len(item.frame))
         self._handed += len(items)
 
-    def _abandon(self, error: StorageError) -> None:
+    def _abandon(self, error: AqrecError) -> None:
         """Give up a file that failed: what is not durable goes to a new one, whose header says from where on."""
         self.failed = error
         if self._segment is not None:
             self._segment.closed = True
         if self._appender is not None and not self._syncing:
-            self._appender.close()
+            _close(self._appender)
         self._appender = self._segment = None
         self._handed = 0
 
     async def _begin(self) -> None:
+        # A number serves once: a file whose opening has failed may be there all the same.
         segment = Segment(self._key(self._number), self._pending[0].seq)
-        try:
-            appender = await self._store.open_append(segment.key)
-        except StorageError as error:
-            self.failed = error
-            raise
         self._number += 1
+        segment.closed = segment.written = True
         self.segments.append(segment)
         header = self._header(segment.first)
+        appender: Appender | None = None
         try:
+            appender = await self._store.open_append(segment.key)
             appender.write(header)
-        except StorageError as error:
-            appender.close()
-            segment.closed = True
-            self.failed = error
-            raise
+        except Exception as error:
+            if appender is not None:
+                _close(appender)
+            self.failed = _failure(error)
+            raise self.failed from error
         segment.size = len(header)
-        segment.written = True
+        segment.closed = False
         self._appender, self._segment, self._handed, self.failed = appender, segment, 0, None
 
     @property
@@ -198,32 +198,34 @@ class AppendLog(Log):
             self._syncing = True
             try:
                 await asyncio.get_running_loop().run_in_executor(None, appender.sync)
-            except StorageError as error:
+            except Exception as error:
                 self._syncing = False
-                appender.close()
-                self._abandon(error)
-                raise
+                _close(appender)
+                self._abandon(failure := _failure(error))
+                raise failure from error
             finally:
                 self._syncing = False
             if self._appender is not appender:  # a write failed meanwhile; all of it goes to the next file
-                appender.close()
+                _close(appender)
                 raise self.failed or StorageError("the journal could not be written")
             self._settle(handed)
             self._handed -= handed
-            if self._segment is not None and self._segment.size >= self._rotate and not self._pending:
+            if self._segment is not None and self._segment.size >= self._rotate:
                 await self._finish(self._segment, appender)
 
     async def _finish(self, segment: Segment, appender: Appender) -> None:
+        handed, self._handed = self._handed, 0
         self._appender = self._segment = None
-        self._handed = 0
         segment.closed = True
         try:
             appender.write(segment.footer())
             await asyncio.get_running_loop().run_in_executor(None, appender.sync)
-        except StorageError as error:
-            self.failed = error  # the frames are durable; only the index that saves a scan is missing
+        except Exception as error:  # noqa: BLE001 - what is not durable goes to the next file, only the index is lost
+            self.failed = _failure(error)
+        else:
+            self._settle(handed)
         finally:
-            appender.close()
+            _close(appender)
 
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         async with self._committing:
@@ -233,7 +235,7 @@ class AppendLog(Log):
             if keep(segment):
                 await self._finish(segment, appender)
             else:
-                appender.close()
+                _close(appender)
                 self._appender = self._segment = None
                 segment.closed = True
 
@@ -257,9 +259,9 @@ class SegmentLog(Log):
                 segment, data, frozen = self._frozen or self._freeze(target)
                 try:
                     await self._store.put(segment.key, data)
-                except StorageError as error:
-                    self.failed = error
-                    raise
+                except Exception as error:
+                    self.failed = _failure(error)
+                    raise self.failed from error
                 self.failed, self._frozen = None, None
                 segment.written = segment.closed = True
                 self._settle(frozen)
@@ -282,6 +284,15 @@ class SegmentLog(Log):
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         """Nothing: every segment is finished when it is put."""
         del keep
+
+
+def _failure(error: Exception) -> AqrecError:
+    return error if isinstance(error, AqrecError) else StorageError(f"{type(error).__name__}: {error}")
+
+
+def _close(appender: Appender) -> None:
+    with contextlib.suppress(Exception):  # given up or finished: its bytes are where they are
+        appender.close()
 
 
 def make_log(store: Store, writer: str, key: Callable[[int], str], rotate: int) -> Log:

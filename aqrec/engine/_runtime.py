@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 THREAD_NAME = "aqrec-engine"
 _WORKERS = 6
+_GRACE = 5.0
 
 on_use: list[Callable[[], None]] = []
 """Called on the caller's thread whenever somebody begins to use the runtime: signals can only be watched from the main one."""
@@ -56,7 +57,7 @@ class Runtime:
             self._loop = self._thread = self._executor = None
         loop.call_soon_threadsafe(loop.stop)
         if thread is not None and thread is not threading.current_thread():
-            thread.join()
+            thread.join(_GRACE)
         if executor is not None:
             executor.shutdown()
 

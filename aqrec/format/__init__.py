@@ -1,1 +1,3 @@
 """What is stored, as bytes: pure functions without I/O. `docs/format.md` describes it for other readers."""
+
+__all__: list[str] = []

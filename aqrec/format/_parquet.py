@@ -60,12 +60,13 @@ class HistoryWriter:
         self._schema = _schema(bulk)
         self._sink = pa.PythonFile(file, mode="w")
         texts = ["run_id", "key", "writer"] if bulk else ["key", "writer"]
+        settings: dict[str, Any] = {"use_dictionary": texts}  # a list is allowed, the type hints say bool
         self._writer = pq.ParquetWriter(
             self._sink,
             self._schema,
+            **settings,
             compression="zstd",
             compression_level=3,
-            use_dictionary=texts,
             column_encoding={
                 "step": "DELTA_BINARY_PACKED",
                 "timestamp": "DELTA_BINARY_PACKED",
@@ -169,9 +170,10 @@ def read_history(file: BinaryIO, *, key: str, run_id: str) -> list[HistoryPart]:
 
 
 def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:
-    import pyarrow.compute as pc  # noqa: PLC0415
+    import pyarrow.compute  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    equal: Any = getattr(pyarrow.compute, "equal")  # noqa: B009 - made at run time, unknown to type checkers
     parquet = pq.ParquetFile(file, page_checksum_verification=True)
     names = parquet.schema_arrow.names
     wanted = {"key": key} | ({"run_id": run_id} if "run_id" in names else {})
@@ -197,7 +199,7 @@ def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:
             continue
         table = parquet.read_row_group(group, columns=[*mixed, "step", "timestamp", "value"])
         for column in mixed:
-            table = table.filter(pc.equal(table[column].cast("string"), wanted[column]))
+            table = table.filter(equal(table[column].cast("string"), wanted[column]))
         if len(table):
             parts.append(_part(table))
         del table

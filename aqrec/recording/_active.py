@@ -1,11 +1,17 @@
-"""Which run is active: one stack a task (contextvars), so that tasks and threads leave each other alone."""
+"""Which run is active: one stack a task (contextvars), so that tasks and threads leave each other alone.
+
+Where a task or thread has started nothing itself, the only run of another thread, or of a task that is over,
+is meant: worker threads inherit no context, and a notebook runs each cell that awaits as a task of its own.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
+import weakref
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import RecorderInitializationError
 from aqrec.recording._provenance import begin_run
@@ -25,21 +31,24 @@ __all__ = [
     "active_workspace",
     "begin",
     "deactivate",
+    "find_active",
     "find_active_run_of",
     "mine",
     "parent_in",
+    "to_end",
 ]
 
 
 class Active:
     """A run that was started and is not ended, where it was started."""
 
-    __slots__ = ("_left", "experiment", "pid", "run", "thread")
+    __slots__ = ("_left", "_task", "experiment", "pid", "run", "thread")
 
     def __init__(self, experiment: ExperimentRef, run: Run) -> None:
         self.experiment = experiment
         self.run = run
-        self.thread = threading.get_ident()
+        self.thread = threading.current_thread()
+        self._task = _current_task()
         self.pid = os.getpid()
         self._left = False
 
@@ -47,6 +56,12 @@ class Active:
     def closed(self) -> bool:
         """Whether the run was ended, or its store closed."""
         return self._left or self.run.session.closed
+
+    @property
+    def orphaned(self) -> bool:
+        """Whether the task that started the run is over."""
+        task = self._task() if self._task is not None else None
+        return self._task is not None and (task is None or task.done())
 
     def leave(self) -> None:
         """Tasks that inherited the entry see that it is gone."""
@@ -91,20 +106,35 @@ def mine(workspace: Workspace | None = None) -> Active | None:
     return None
 
 
+def to_end(workspace: Workspace | None = None) -> Active | None:
+    """Return the run that this task may end: its own, or the only one that a task left behind in this thread."""
+    found = mine(workspace)
+    if found is not None:
+        return found
+    here = threading.current_thread()
+    left = [entry for entry in _living(workspace) if entry.thread is here and entry.orphaned]
+    return left[0] if len(left) == 1 else None
+
+
 def active(workspace: Workspace | None = None) -> Active | None:
     """Return the innermost active run of this task, of one workspace if given, or None.
 
-    A plain thread inherits no context; if it has started nothing itself, and one run is active in the
-    process, that one is meant.
+    Raises `RecorderInitializationError` where it started nothing itself and several others are active.
     """
     found = _candidates(workspace)
     if len(found) > 1:
         names = ", ".join(entry.run.run_id for entry in found[:3])
         raise RecorderInitializationError(
-            f"this thread has started no recorder and {len(found)} are active in others ({names}); "
+            f"nothing was started here, and {len(found)} recorders are active elsewhere ({names}); "
             "use the Recorder object itself, or run the thread in contextvars.copy_context()"
         )
     return found[0] if found else None
+
+
+def find_active() -> Active | None:
+    """Return the active run, or None if there is none or it is not clear which."""
+    found = _candidates(None)
+    return found[0] if len(found) == 1 else None
 
 
 def active_run(workspace: Workspace | None = None) -> Run:
@@ -150,16 +180,29 @@ def parent_in(workspace: Workspace, parent: RecorderView | str | None) -> str | 
 
 
 def _candidates(workspace: Workspace | None) -> list[Active]:
-    """Return this task's innermost run, or, where it has none, those of the other threads."""
+    """Return this task's innermost run, or, where it has none, those of other threads and of tasks that are over."""
     found = mine(workspace)
     if found is not None:
         return [found]
-    here, process = threading.get_ident(), os.getpid()
+    here = threading.current_thread()
+    return [entry for entry in _living(workspace) if entry.thread is not here or entry.orphaned]
+
+
+def _living(workspace: Workspace | None) -> list[Active]:
+    process = os.getpid()
     return [
         entry
         for entry in list(_everywhere)
-        if entry.thread != here and entry.pid == process and not entry.closed and _fits(entry, workspace)
+        if entry.pid == process and not entry.closed and _fits(entry, workspace)
     ]
+
+
+def _current_task() -> weakref.ref[asyncio.Task[Any]] | None:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return None
+    return weakref.ref(task) if task is not None else None
 
 
 def _needed(run: Run | None, where: str) -> Run:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+from weakref import WeakValueDictionary
 
 from aqrec.artifacts import (
     Digest,
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 _FILES_AT_ONCE = 4
+_locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
 
 
 def _join(folder: str | None, name: str) -> str:
@@ -64,6 +66,15 @@ async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, com
     )
     run.session.written.add((key, digest.checksum))
     run.post(ArtifactSaved(clock=run.engine.clock.now(), run_id=run.run_id, ref=ref))
+
+
+def _saving(run: Run, key: str) -> asyncio.Lock:
+    """Return what this process holds while it replaces an artifact; a forked one must not wait for its parent's."""
+    name = (os.getpid(), run.session.url, key)
+    lock = _locks.get(name)
+    if lock is None:
+        lock = _locks[name] = asyncio.Lock()
+    return lock
 
 
 async def save_objects(
@@ -94,16 +105,17 @@ async def _all(saves: Iterable[Coroutine[Any, Any, None]]) -> None:
 async def _store(
     run: Run, path: str, write: Callable[[BinaryIO], Digest], codec: str, compression: str | None
 ) -> None:
-    """Store bytes, then the reference to them.
+    """Store bytes, then the reference to them, one save of a path at a time.
 
-    Once begun it goes on to its end, even if the caller is cancelled: bytes that were replaced without their reference
-    would read as damaged.
+    Once begun it goes on to its end, even if the caller is cancelled: bytes that were replaced without their
+    reference would read as damaged.
     """
+    key = layout.artifact_key(run.run_id, path)
 
     async def both() -> None:
-        key = layout.artifact_key(run.run_id, path)
-        digest = await run.engine.store.put_stream(key, write)
-        await _record(run, path, key, digest, codec, compression)
+        async with _saving(run, key):
+            digest = await run.engine.store.put_stream(key, write)
+            await _record(run, path, key, digest, codec, compression)
 
     task = asyncio.create_task(both())
     try:
@@ -219,6 +231,8 @@ async def load_object(
             return await _load(run, ref, policy, unpickler)
         except CorruptError as error:
             damage = error
+            async with _saving(run, ref.key):
+                pass  # it may be this process that is replacing it
         except NotFoundError as error:
             damage = CorruptError(
                 f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing"

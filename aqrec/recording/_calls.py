@@ -66,7 +66,7 @@ class ExperimentCalls(abc.ABC):
 
     async def end_exp(self, recorder_status: str = STATUS_FI) -> None:
         """End this task's active recorder; nothing to do if there is none. See `Recorder.end_run`."""
-        entry = _active.mine(self._workspace)
+        entry = _active.to_end(self._workspace)
         if entry is not None:
             await Recorder(entry.run).end_run(recorder_status)
 

@@ -60,7 +60,7 @@ class Experiment(ExperimentView):
 
     async def end(self, recorder_status: str = STATUS_FI) -> None:
         """End this task's active recorder of the experiment; nothing to do if there is none."""
-        entry = _active.mine(self._ref.workspace)
+        entry = _active.to_end(self._ref.workspace)
         if entry is not None and entry.experiment == self._ref:
             await Recorder(entry.run).end_run(recorder_status)
 

@@ -58,7 +58,7 @@ class GlobalRecorder(ExperimentCalls):
         self._defaults = defaults
 
     def __repr__(self) -> str:
-        entry = _active.mine()
+        entry = _active.find_active()
         return f"R(uri={redact_url(self.uri)!r}, active={entry.run.run_id if entry else None!r})"
 
     @property

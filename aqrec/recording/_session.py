@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import threading
+import time
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
@@ -29,11 +31,15 @@ from aqrec.stores import canonical_url
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+    from concurrent.futures import Future
 
 
 __all__ = ["Session"]
 
 logger = logging.getLogger("aqrec")
+
+_GRACE = 5.0
+"""Seconds beyond ``Options.close_timeout`` that the engine thread gets to say that it is done"""
 T = TypeVar("T")
 
 
@@ -167,18 +173,22 @@ class Session:
     async def close(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """End the runs that were begun here and not ended, then close the engine if nobody else uses it."""
         self.closed = True
+        limit = self.options.close_timeout
+        deadline = time.monotonic() + limit
         try:
-            await self._end_runs(status, reason)
+            await self._end_runs(status, reason, limit)
         finally:
             engine, self._engine = self._engine, None
             if engine is not None and release_engine(engine):
                 self._released = engine
-                await engine.close()
+                await engine.close(max(deadline - time.monotonic(), limit / 10))
 
-    async def _end_runs(self, status: str, reason: str) -> None:
+    async def _end_runs(self, status: str, reason: str, limit: float) -> None:
         runs = list(self.begun.values())
+        if not runs:
+            return
         try:
-            async with asyncio.timeout(self.options.close_timeout):
+            async with asyncio.timeout(limit):
                 results = await asyncio.gather(
                     *(run.end(status, reason) for run in runs), return_exceptions=True
                 )
@@ -202,13 +212,14 @@ class Session:
 
     def shut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """Close and leave the engine thread, blocking; goes on without the caller who is interrupted."""
-        runtime = self._runtime
-        if runtime is None or self.closed:
-            self.closed = True
+        future = self._begin_to_close(status, reason)
+        if future is None:
             return
-        future = runtime.submit(self.close(status, reason))
         try:
-            follow(future).result()
+            follow(future).result(self._patience)
+        except FutureTimeoutError:
+            self._give_up(future)
+            return
         except BaseException:
             future.add_done_callback(lambda _: self._release())
             raise
@@ -216,20 +227,41 @@ class Session:
 
     async def ashut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """Close and leave the engine thread, from any event loop; goes on without the caller who is cancelled."""
-        runtime = self._runtime
-        if runtime is None or self.closed:
-            self.closed = True
+        import anyio  # noqa: PLC0415 - keeps the import of aqrec light
+
+        future = self._begin_to_close(status, reason)
+        if future is None:
             return
-        future = runtime.submit(self.close(status, reason))
         try:
-            await bridge(follow(future))
+            with anyio.move_on_after(self._patience) as waiting:
+                await bridge(follow(future))
         except BaseException:
             future.add_done_callback(lambda _: self._release())
             raise
+        if waiting.cancelled_caught:
+            self._give_up(future)
+            return
         # Joining threads that are ending takes microseconds, but not on the caller's loop.
-        await asyncio.get_running_loop().run_in_executor(
-            None, self._release
-        ) if _on_asyncio() else self._release()
+        if _on_asyncio():
+            await asyncio.get_running_loop().run_in_executor(None, self._release)
+        else:
+            self._release()
+
+    @property
+    def _patience(self) -> float:
+        return self.options.close_timeout + _GRACE
+
+    def _begin_to_close(self, status: str, reason: str) -> Future[None] | None:
+        runtime = self._runtime
+        if runtime is None or self.closed:
+            self.closed = True
+            return None
+        return runtime.submit(self.close(status, reason))
+
+    def _give_up(self, future: Future[None]) -> None:
+        """Leave behind a closing that hangs in a call of the operating system's."""
+        future.add_done_callback(lambda _: self._release())
+        logger.error("aqrec: %s does not answer; what was recorded may not be stored", self.url)
 
 
 def _on_asyncio() -> bool:

@@ -157,8 +157,8 @@ class ACRecordTemp(RecordTemp):
 
         Waits until everything is made, then until it is durable. Cancelling it before the save leaves no
         file; a plain function that a thread is running goes on to its end, and its result is dropped.
-        Cancelling the save leaves each file whole or absent; with `skip_existing`, the next call makes them
-        all unless all are there.
+        Cancelling the save ends the wait: each file is whole or absent, and may still appear a moment later.
+        With `skip_existing`, the next call makes them all unless all are there.
 
         Returns
         -------
@@ -171,9 +171,7 @@ class ACRecordTemp(RecordTemp):
             Inputs are missing or empty; the message names each file and the template that makes it.
         """
         if self.skip_existing and self.list() and not await self._missing(self._own()):
-            logger.info(
-                "aqrec: run %s has all files of %s; nothing is made", self.recorder.id, type(self).__name__
-            )
+            logger.info("aqrec: run %s has all files of %s", self.recorder.id, type(self).__name__)
             return None
         try:
             await self._require(self._inputs(*args, **kwargs))

@@ -74,7 +74,8 @@ class SignalRecord(RecordTemp):
         A plain ``predict``, ``labels`` or ``prepare`` runs in a worker thread with this task's context, so
         that the loop is free meanwhile. Waits until both files are durable. If one of them raises, or on
         cancellation before the save, nothing is saved; a thread that is predicting goes on to its end, and
-        its result is dropped. Cancelling the save leaves each file whole or absent.
+        its result is dropped. Cancelling the save leaves each file whole or absent, as in
+        `ACRecordTemp.generate`.
 
         Returns
         -------

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,12 @@ def test_equal_values_are_a_flat_line() -> None:
     assert len(set(sparkline([2.5] * 9, 20))) == 1
 
 
+@pytest.mark.parametrize("values", [[1.7e308, -1.7e308], [0.0, 5e-324], [1.7e308] * 50])
+def test_numbers_at_the_ends_of_their_range_can_be_drawn(values: list[float]) -> None:
+    assert len(sparkline(values, 10)) == min(len(values), 10)
+    assert chart(range(len(values)), values, 10, 2) is not None
+
+
 def test_many_values_become_means_of_equal_stretches() -> None:
     assert sparkline([0, 0, 5, 9, 1, 1], 3) == sparkline([0, 7, 1], 3)
 
@@ -34,7 +41,9 @@ def test_a_sparkline_never_exceeds_its_width(values: list[float], width: int) ->
 
 
 @given(FLOATS, st.integers(1, 30), st.integers(1, 8), st.booleans())
-def test_a_chart_never_exceeds_its_frame(values: list[float], width: int, height: int, ascii_only: bool) -> None:
+def test_a_chart_never_exceeds_its_frame(
+    values: list[float], width: int, height: int, ascii_only: bool
+) -> None:
     drawn = chart(range(len(values)), values, width, height, ascii_only=ascii_only)
     finite = [value for value in values if math.isfinite(value)]
     if not finite:
@@ -56,7 +65,7 @@ def test_a_rising_line_goes_from_the_lower_left_to_the_upper_right() -> None:
 def test_a_line_is_drawn_in_braille_dots() -> None:
     drawn = chart([0, 1], [0, 0], 2, 1)
     assert drawn is not None
-    assert drawn.rows == ["⠒⠒"]
+    assert drawn.rows == ["⠤⠤"]
 
 
 def test_x_counts_so_gaps_between_steps_are_seen() -> None:

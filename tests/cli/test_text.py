@@ -51,7 +51,14 @@ def test_numbers_have_six_digits_and_whole_ones_all(value: float, shown: str) ->
 
 @pytest.mark.parametrize(
     ("count", "shown"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_950, "1.0 MB"), (1_500_000, "1.5 MB"), (10**16, "10000.0 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_950, "1.0 MB"),
+        (1_500_000, "1.5 MB"),
+        (10**16, "10000.0 TB"),
+    ],
 )
 def test_sizes_have_one_decimal(count: int, shown: str) -> None:
     assert size(count) == shown
@@ -74,7 +81,14 @@ def test_durations_have_two_units(milliseconds: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("before", "shown"),
-    [(-5, "now"), (999, "now"), (59_000, "59 s ago"), (60_000, "1 min ago"), (7_200_000, "2 h ago"), (10**11, "1,157 d ago")],
+    [
+        (-5, "now"),
+        (999, "now"),
+        (59_000, "59 s ago"),
+        (60_000, "1 min ago"),
+        (7_200_000, "2 h ago"),
+        (10**11, "1,157 d ago"),
+    ],
 )
 def test_ages_have_one_unit(before: int, shown: str) -> None:
     assert ago(10**12 - before, 10**12) == shown

@@ -112,10 +112,11 @@ class Account:
         self.made: dict[tuple[str, str], list[int]] = {}
         self.acknowledged: dict[tuple[str, str], int] = {}
         self.ended: set[str] = set()
-        self.runs: list[str] = []
+        self.runs: dict[str, int] = {}
+        self.ending = ""
         for entry in killed.entries:
             if entry.kind == "begun":
-                self.runs.append(entry.run)
+                self.runs[entry.run] = entry.at
             elif entry.kind in ("flushed", "saved", "ended"):
                 # All are acknowledged by the same commit, whichever run it was asked for.
                 self.acknowledged.update({key: len(times) for key, times in self.made.items()})
@@ -123,8 +124,13 @@ class Account:
                     self.ended.add(entry.run)
                 if entry.kind == "saved":
                     self.acknowledged["object", entry.run] = entry.n + 1
+            elif entry.kind == "ends":
+                self.ending = entry.run
             else:
                 self.made.setdefault((entry.kind, entry.run), []).append(entry.at)
+
+    def was_acknowledged(self, run: str) -> bool:
+        return any(key[1] == run for key in self.acknowledged)
 
     def judge(self, kind: str, run: str, found: int) -> float:
         """Check the number of calls found; return the age of the oldest that is lost, in seconds, or 0."""
@@ -143,13 +149,17 @@ def _check_many(killed: Killed) -> float:
         recorders = manager.get_exp(experiment_name="kill").list_recorders()
         # A run whose beginning was not noted any more may be there, too.
         assert len(set(recorders) - set(account.runs)) <= 1
-        assert set(account.runs) <= set(recorders)
-        for run in account.runs:
+        for run, begun in account.runs.items():
+            if run not in recorders:
+                assert not account.was_acknowledged(run), f"run {run} is lost"
+                oldest = max(oldest, (killed.at - begun) / 1e9)
+                continue
             recorder = recorders[run]
             if run in account.ended:
                 assert recorder.status == "FINISHED"
-            else:
-                assert recorder.status == "RUNNING" or not _open_at_the_end(account, run)
+            elif recorder.status != "RUNNING":
+                assert recorder.status == "FINISHED"
+                assert account.ending == run, f"nobody ended run {run}"
             for kind, keys in METRICS.items():
                 found = [_calls(recorder, key, sign, kind) for key, sign in keys.items()]
                 assert len(set(found)) == 1, f"{kind}: a call is torn: {found}"
@@ -165,12 +175,6 @@ def _check_many(killed: Killed) -> float:
                 assert recorder.load_object(name)["n"] == n
             account.judge("object", run, len(names))
     return oldest
-
-
-def _open_at_the_end(account: Account, run: str) -> bool:
-    """Whether the child was certainly not about to end the run: it has noted a later call into it than a pause."""
-    last = account.killed.entries[-1]
-    return last.run == run and last.kind not in ("flushed",)
 
 
 def _calls(recorder: Recorder, key: str, sign: int, kind: str) -> int:

@@ -15,10 +15,12 @@ import select
 import signal
 import sys
 import time
+import traceback
 
 import numpy as np
 import pandas  # noqa: F401 - imported here, not in each child
 import pyarrow.parquet  # noqa: F401
+import yaml  # noqa: F401
 
 import aqrec.artifacts
 import aqrec.recording._artifacts  # noqa: F401
@@ -90,6 +92,7 @@ class Victim:
                 recorder.flush()
                 self.note("flushed")
             elif kind == "end":
+                self.note("ends", recorder.id)
                 recorder.end_run()
                 self.note("ended", recorder.id)
                 runs.remove(recorder)
@@ -130,8 +133,13 @@ def serve() -> None:
         if child == 0:
             os.dup2(tell, 1)
             log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            getattr(Victim(job["url"], log, job["seed"]), job["mode"])()
-            signal.pause()
+            try:
+                getattr(Victim(job["url"], log, job["seed"]), job["mode"])()
+                signal.pause()
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(1)
         os.close(tell)
         if not (select.select([ready], [], [], 60)[0] and os.read(ready, 1)):
             raise RuntimeError(f"no sign of life from {job}")

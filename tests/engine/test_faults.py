@@ -121,7 +121,7 @@ async def test_each_write_may_fail_once_in_any_way(kind: str, tmp_path: Path, op
     }
     store = Fixture(kind, tmp_path, lambda op, _key, n: made[how] if op == operation and n in {1, 2, 4} else None)
     async with aqrec.ExperimentManager(store.url, options=options(sync=0.005)) as manager:
-        experiment = await manager.get_exp(experiment_name="e", create=False) if False else None
+        pass
         recorder = None
         while recorder is None:
             try:
@@ -225,7 +225,7 @@ async def test_close_is_bounded_and_names_what_is_not_stored(
     assert loop.time() - began < 2.0
     (told,) = [record.getMessage() for record in caplog.records if "not stored" in record.getMessage()]
     assert "bucket is gone" in told
-    assert store.clean is not None
+
 
 
 async def test_close_is_bounded_when_the_store_hangs(
@@ -326,7 +326,7 @@ async def test_losing_the_answer_to_the_marker_is_harmless(kind: str, tmp_path: 
         recorder = await experiment.create_recorder("r")
         await recorder.start_run()
         await recorder.end_run()
-    assert (await MemoryStore("x").list_dir())[0] is not None
+    assert await read(store.clean, recorder.id, "loss") == []
 
 
 def test_the_log_is_quiet_about_a_healthy_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -44,11 +44,11 @@ def test_notebook(kernel, monkeypatch):
     """A notebook is named by its front end, or not at all."""
     assert (source_name(), source_type()) == ("<notebook>", "NOTEBOOK")
 
-    monkeypatch.setenv("JPY_SESSION_NAME", "/work/alpha.ipynb")
-    assert source_name() == "/work/alpha.ipynb"
+    monkeypatch.setenv("JPY_SESSION_NAME", "/notebooks/alpha.ipynb")
+    assert source_name() == "/notebooks/alpha.ipynb"
 
-    kernel.user_ns["__vsc_ipynb_file__"] = "/work/beta.ipynb"
-    assert source_name() == "/work/beta.ipynb"
+    kernel.user_ns["__vsc_ipynb_file__"] = "/notebooks/beta.ipynb"
+    assert source_name() == "/notebooks/beta.ipynb"
 
 
 def test_ipython_in_a_terminal_is_no_notebook(monkeypatch):

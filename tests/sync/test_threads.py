@@ -9,7 +9,6 @@ from typing import TypeVar
 import pytest
 
 from aqrec.errors import RecorderInitializationError
-from aqrec.recording import defaults
 from aqrec.sync import STATUS_FI, STATUS_R, R
 
 pytestmark = pytest.mark.usefixtures("clean_r")
@@ -136,14 +135,12 @@ def test_a_thread_that_could_mean_several_runs_is_told(other_runs: "Callable[[in
         R.get_recorder,
         R.flush,
     ):
-        with pytest.raises(RecorderInitializationError, match="2 are active"):
+        with pytest.raises(RecorderInitializationError, match="2 recorders are active"):
             call()
     assert len(R.list_recorders(experiment_name="Experiment")) == 2
 
 
-def test_what_needs_no_run_works_beside_several(
-    other_runs: "Callable[[int], None]", memory_url: str
-) -> None:
+def test_what_needs_no_run_works_beside_several(other_runs: "Callable[[int], None]", memory_url: str) -> None:
     other_runs(2)
     assert "active=None" in repr(R)
     assert R.uri == memory_url
@@ -181,6 +178,5 @@ def test_threads_that_log_first_each_begin_a_run_of_their_own_or_share_one(memor
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(work, range(2)))
-    found = [recorder.list_metrics() for recorder in R.list_recorders().values()]
-    assert {key for metrics in found for key in metrics} == {"m0", "m1"}
-    defaults.uri = memory_url
+    runs = R.list_recorders(experiment_name="Experiment").values()
+    assert {key for recorder in runs for key in recorder.list_metrics()} == {"m0", "m1"}

@@ -11,7 +11,18 @@ import pandas as pd
 
 import aqrec
 
-__all__ = ["GOLDEN", "QRUN", "AsyncModel", "Labelled", "Model", "QlibDataset", "artifacts", "panel", "read", "run"]
+__all__ = [
+    "GOLDEN",
+    "QRUN",
+    "AsyncModel",
+    "Labelled",
+    "Model",
+    "QlibDataset",
+    "artifacts",
+    "panel",
+    "read",
+    "run",
+]
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
 QRUN = Path(__file__).parent / "data" / "qrun"
@@ -79,7 +90,9 @@ async def artifacts(recorder: Any) -> list[str]:
     """Return all artifacts two levels deep."""
     top = await recorder.list_artifacts()
     below = [await recorder.list_artifacts(path) for path in top]
-    return sorted(itertools.chain.from_iterable(files or [path] for path, files in zip(top, below, strict=True)))
+    return sorted(
+        itertools.chain.from_iterable(files or [path] for path, files in zip(top, below, strict=True))
+    )
 
 
 def read(path: Path) -> pd.DataFrame:

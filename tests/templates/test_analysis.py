@@ -15,14 +15,18 @@ from tests.templates.cases import GOLDEN, QRUN, Labelled, Model, artifacts, pane
 PRED, LABEL = panel()
 
 
-async def analysed(url: str, pred: Any, label: Any, **options: Any) -> tuple[dict[str, Any], dict[str, float]]:
+async def analysed(
+    url: str, pred: Any, label: Any, **options: Any
+) -> tuple[dict[str, Any], dict[str, float]]:
     async with run(url) as recorder:
         await SignalRecord(Model(pred), Labelled(label), recorder).generate()
         record = SigAnaRecord(recorder, **options)
         await record.generate()
         await record.check(include_self=True)
         files = {name: await recorder.load_object(f"sig_analysis/{name}") for name in record.list()}
-        assert await recorder.list_artifacts("sig_analysis") == sorted(f"sig_analysis/{name}" for name in files)
+        assert await recorder.list_artifacts("sig_analysis") == sorted(
+            f"sig_analysis/{name}" for name in files
+        )
         return files, await recorder.list_metrics()
 
 
@@ -88,7 +92,9 @@ async def test_the_label_column_is_chosen_by_position(memory_url: str) -> None:
 
 
 async def test_a_label_column_that_is_not_there_is_named(memory_url: str) -> None:
-    with pytest.raises(InvalidValueError, match=r"the label has no column number 2; its columns are \['LABEL0',"):
+    with pytest.raises(
+        InvalidValueError, match=r"the label has no column number 2; its columns are \['LABEL0',"
+    ):
         await analysed(memory_url, PRED, LABEL, label_col=2)
 
 
@@ -111,15 +117,19 @@ async def test_an_explicit_label_goes_before_the_saved_one(memory_url: str) -> N
 async def test_without_labels_the_error_says_how_to_give_them(memory_url: str) -> None:
     async with run(memory_url) as recorder:
         await SignalRecord(Model(PRED), None, recorder).generate()
-        with pytest.raises(MissingInputError, match=r"lacks 'label\.pkl' \(made by SignalRecord\).*generate\(label="):
+        with pytest.raises(
+            MissingInputError, match=r"lacks 'label\.pkl' \(made by SignalRecord\).*generate\(label="
+        ):
             await SigAnaRecord(recorder).generate()
-        with pytest.raises(MissingInputError, match="label.pkl"):
+        with pytest.raises(MissingInputError, match=r"label\.pkl"):
             await SigAnaRecord(recorder).check()
 
 
 async def test_without_a_prediction_the_label_does_not_help(memory_url: str) -> None:
     async with run(memory_url) as recorder:
-        with pytest.raises(MissingInputError, match=r"lacks 'pred\.pkl' \(made by SignalRecord\); call SignalRecord") as e:
+        with pytest.raises(
+            MissingInputError, match=r"lacks 'pred\.pkl' \(made by SignalRecord\); call SignalRecord"
+        ) as e:
             await SigAnaRecord(recorder).generate(label=LABEL)
         assert "label" not in str(e.value)
 
@@ -143,7 +153,9 @@ async def test_an_empty_label_counts_as_missing(
 async def test_what_is_no_table_is_refused(memory_url: str) -> None:
     async with run(memory_url) as recorder:
         await SignalRecord(Model(PRED), None, recorder).generate()
-        with pytest.raises(InvalidValueError, match="the label is ndarray; a pandas DataFrame or Series is needed"):
+        with pytest.raises(
+            InvalidValueError, match="the label is ndarray; a pandas DataFrame or Series is needed"
+        ):
             await SigAnaRecord(recorder).generate(np.zeros(3))  # type: ignore[arg-type]
 
 

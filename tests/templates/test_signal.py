@@ -28,7 +28,9 @@ async def test_a_frame_is_saved_as_it_is(memory_url: str) -> None:
     frame = pd.DataFrame({"mine": PRED, "std": 1.0})
     async with run(memory_url) as recorder:
         await SignalRecord(Model(frame), None, recorder).generate()
-        pd.testing.assert_frame_equal(await SignalRecord(Model(frame), None, recorder).load("pred.pkl"), frame)
+        pd.testing.assert_frame_equal(
+            await SignalRecord(Model(frame), None, recorder).load("pred.pkl"), frame
+        )
 
 
 @pytest.mark.parametrize("dataset", [Labelled(LABEL), QlibDataset(LABEL)], ids=["labels", "prepare"])
@@ -125,7 +127,7 @@ async def test_labels_that_are_no_pandas_object_are_left_out_with_a_warning(
     async with run(memory_url) as recorder:
         await SignalRecord(Model(PRED), Labelled(label), recorder).generate()
         assert await artifacts(recorder) == ["pred.pkl"]
-        with pytest.raises(MissingInputError, match="'label.pkl'"):
+        with pytest.raises(MissingInputError, match=r"'label\.pkl'"):
             await SignalRecord(Model(PRED), Labelled(label), recorder).check(include_self=True)
     assert "so label.pkl is not saved" in caplog.text
     assert [record.levelno for record in caplog.records if "label.pkl" in record.message] == [logging.WARNING]
@@ -166,7 +168,9 @@ async def test_a_prediction_that_fails_leaves_nothing(store_url: str, kind: Any)
 @pytest.mark.parametrize("pred", [None, np.zeros(3), [1.0]])
 async def test_a_prediction_that_is_no_pandas_object_is_refused(memory_url: str, pred: Any) -> None:
     async with run(memory_url) as recorder:
-        with pytest.raises(InvalidValueError, match=rf"predict\(\) returned {type(pred).__name__}; return a pandas"):
+        with pytest.raises(
+            InvalidValueError, match=rf"predict\(\) returned {type(pred).__name__}; return a pandas"
+        ):
             await SignalRecord(Model(pred), None, recorder).generate()
         assert await artifacts(recorder) == []
 

@@ -1,0 +1,117 @@
+"""``aqrec demo``: the main job, from prices to a signal's figures."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from aqrec.analysis import calc_ic, calc_long_short_return
+from aqrec.demo import DemoDataset, RidgeModel
+from aqrec.sync import ExperimentManager
+from tests.cli.conftest import Cli
+from tests.cli.test_app import _on_a_terminal
+
+
+@pytest.fixture(scope="module")
+def truth() -> tuple[pd.Series, pd.Series, RidgeModel]:  # type: ignore[type-arg]
+    """Prediction and label, computed without recording anything."""
+    dataset = DemoDataset()
+    model = RidgeModel(refit="year").fit(dataset)
+    label = dataset.prepare("test", col_set="label", data_key="raw").iloc[:, 0]
+    return model.predict(dataset), label, model
+
+
+def test_a_demo_records_what_was_computed(
+    cli: Cli, tmp_path: Path, truth: tuple[pd.Series, pd.Series, RidgeModel]
+) -> None:  # type: ignore[type-arg]
+    """Every figure it records is the one that aqrec.demo and aqrec.analysis give directly."""
+    pred, label, model = truth
+    ic, ric = calc_ic(pred, label)
+    spread, average = calc_long_short_return(pred, label)
+    store = tmp_path / "store"
+
+    run = cli("demo", "--store", store, "--refit", "year", "--json").json()
+
+    assert run["status"] == "FINISHED"
+    last = {key: row["last"] for key, row in run["metrics"].items()}
+    expected = {
+        "IC": ic.mean(),
+        "ICIR": ic.mean() / ic.std(),
+        "Rank IC": ric.mean(),
+        "Rank ICIR": ric.mean() / ric.std(),
+        "Long-Short Ann Return": spread.mean() * 252,
+        "Long-Short Ann Sharpe": spread.mean() / spread.std() * 252**0.5,
+        "Long-Avg Ann Return": average.mean() * 252,
+        "Long-Avg Ann Sharpe": average.mean() / average.std() * 252**0.5,
+    }
+    assert {key: last[key] for key in expected} == pytest.approx(expected, rel=1e-12)
+    assert run["params"]["alpha"] == model.alpha
+    assert run["params"]["segments"]["test"] == ["2001-01-01", "2022-12-31"]
+    paths = {ref["path"] for ref in run["artifacts"]}
+    files = {"ic.pkl", "ric.pkl", "long_short_r.pkl", "long_avg_r.pkl"}
+    assert paths >= {
+        "pred.pkl",
+        "label.pkl",
+        "model.pkl",
+        "environment.json",
+        *(f"sig_analysis/{f}" for f in files),
+    }
+
+    with ExperimentManager(str(store)) as manager:
+        recorder = manager.get_recorder(recorder_id=run["run_id"])
+        pd.testing.assert_series_equal(recorder.load_object("sig_analysis/ic.pkl"), ic)
+        pd.testing.assert_series_equal(recorder.load_object("pred.pkl")["score"], pred)
+        folds = recorder.metric_history("test_ic")
+        assert folds["step"].tolist() == list(range(1, 23))
+        assert folds["value"].tolist() == pytest.approx(ic.groupby(ic.index.year).mean().tolist(), rel=1e-12)
+        assert recorder.metric_history("train_loss")["step"].tolist() == list(range(1, 23))
+
+
+def test_a_demo_tells_how_to_look_further_and_each_way_works(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run twice in one store, in a narrow terminal, below a folder whose name must be quoted."""
+    monkeypatch.chdir(tmp_path)
+    shown = [cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok() for _ in range(2)]
+    for ended in shown:
+        assert ended.err == ""
+        assert "\x1b" not in ended.out
+        for text in (
+            "IC ",
+            "ICIR",
+            "Rank IC ",
+            "Rank ICIR",
+            "Long-Short Ann Return",
+            "Cumulative IC",
+            "before costs",
+        ):
+            assert text in ended.out
+        commands = re.findall(r"^  (aqrec .*)$", ended.out, re.MULTILINE)
+        assert [shlex.split(command)[1] for command in commands] == ["ls", "show", "history", "get"]
+        for command in commands:
+            cli(*shlex.split(command)[1:]).ok()
+        [folder] = re.findall(r"^Files\n  (.*)$", ended.out, re.MULTILINE)
+        assert (Path(folder) / "run.json").is_file()
+        other = [line for line in ended.out.splitlines() if len(line) > 60 and not line.startswith("  ")]
+        assert other == []
+    listed = cli("ls", "./my lab", "-e", "demo", "--json").json()
+    assert [run["status"] for run in listed["runs"]] == ["FINISHED"] * 2
+
+
+def test_a_terminal_sees_progress_that_goes_away(tmp_path: Path) -> None:
+    seen = _on_a_terminal("demo", "--store", tmp_path / "store", "--refit", "year")
+    assert "Fitting" in seen
+    assert "22/22" in seen
+    final = seen[seen.rindex("demo/ridge") :]
+    assert "Fitting" not in final
+    assert "Cumulative IC" in final
+
+
+@pytest.mark.parametrize("store", ["/proc/aqrec", "s3://bucket/x"])
+def test_a_demo_that_cannot_write_says_so_at_once(cli: Cli, store: str) -> None:
+    ended = cli("demo", "--store", store)
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("error: ")
+    assert ended.err.count("\n") == 1
