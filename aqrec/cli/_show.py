@@ -35,7 +35,9 @@ def show(text: str, location: str | None, *, full: bool, as_json: bool) -> None:
             print_json({**view.plain_run(doc), "provenance": origin})
             return
         console = stdout()
-        _print(console, "", _head(view, doc))
+        console.print(_head(view, doc))
+        # Not broken into lines, so that it can be copied.
+        console.print(cell(f"{'files':<10}", "dim").append(plain(view.folder(doc)), "default"), soft_wrap=True)
         if doc.params:
             _print(console, "Params", _pairs(doc.params, full=full))
         if doc.metrics:
@@ -54,17 +56,16 @@ def show(text: str, location: str | None, *, full: bool, as_json: bool) -> None:
 def _print(console: Console, title: str, body: RenderableType) -> None:
     from rich.padding import Padding  # noqa: PLC0415
 
-    if title:
-        console.print()
-        console.print(cell(title, "bold"))
-    console.print(Padding(body, (0, 0, 0, 2)) if title else body)
+    console.print()
+    console.print(cell(title, "bold"))
+    console.print(Padding(body, (0, 0, 0, 2)))
 
 
 def _grid() -> Table:
     from rich.table import Table  # noqa: PLC0415
 
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(style="dim", no_wrap=True, min_width=8)
     grid.add_column(overflow="fold")
     return grid
 
@@ -93,7 +94,6 @@ def _head(view: StoreView, doc: RunDocument) -> Table:
         grid.add_row(
             "dropped", cell(f"{plural(sum(doc.dropped.values()), 'point')} found no room", "bold red")
         )
-    grid.add_row("files", cell(view.folder(doc)))
     return grid
 
 
@@ -110,20 +110,18 @@ def _pairs(values: dict[str, Any], *, full: bool) -> Table:
 
 def _metrics(console: Console, doc: RunDocument) -> Table:
     narrow = console.width < _NARROW
+    digits = 4 if narrow else 6
     table = data_table()
-    table.add_column("metric", style="cyan", overflow="fold", max_width=24 if narrow else 40)
-    for name in ("last", "min", "max", "points", "step"):
+    table.add_column("metric", style="cyan", overflow="fold", min_width=20, max_width=40)
+    for name in ("last", "min", "max", *(() if narrow else ("points", "step"))):
         table.add_column(name, justify="right", no_wrap=True)
     for key, row in sorted(latest(doc).items()):
-        several = row.count > 1
-        table.add_row(
-            cell(key),
-            number(row.value),
-            number(row.minimum) if several else "",
-            number(row.maximum) if several else "",
-            f"{row.count:,}",
-            "" if row.step is None else str(row.step),
-        )
+        ends = (row.minimum, row.maximum) if row.count > 1 else ()
+        cells = [number(row.value, digits), *(number(end, digits) for end in ends)]
+        cells += [""] * (3 - len(cells))
+        if not narrow:
+            cells += [f"{row.count:,}", "" if row.step is None else str(row.step)]
+        table.add_row(cell(key), *cells)
     return table
 
 

@@ -32,10 +32,11 @@ from aqrec.errors import (
     CorruptError,
     FlushTimeoutError,
     ObjectNotFoundError,
+    StorageError,
 )
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
-from aqrec.format._frames import EVENTS, POINTS, encode_frame
+from aqrec.format._frames import EVENTS, MAX_PAYLOAD, POINTS, encode_frame
 from aqrec.format._ids import HybridClock, new_id, now_ms
 from aqrec.format._points import PointsFrame
 from aqrec.format._records import (
@@ -120,6 +121,7 @@ class Engine:
         self._marked = False
         self._flushes: list[_Flush] = []
         self._committing: list[_Flush] = []
+        self._serving: list[_Flush] = []
         self._seq = 0
         self._events_popped = 0
         self._points = self._events = self._commits = self._retries = 0
@@ -268,11 +270,14 @@ class Engine:
             return
         if await read_marker(self.store) is None:
             marker = Marker(store_id=new_id(), created=now_ms())
-            with contextlib.suppress(AlreadyExistsError):
-                await self.store.create(
-                    layout.MARKER, msgspec.json.format(msgspec.json.encode(marker), indent=1)
-                )
-            await read_marker(self.store)
+            text = msgspec.json.format(msgspec.json.encode(marker), indent=1)
+            try:
+                await self.store.create(layout.MARKER, text)
+            except AlreadyExistsError:
+                await read_marker(self.store)
+            except StorageError:
+                if await read_marker(self.store) is None:  # else only the answer was lost
+                    raise
         self._marked = True
 
     async def _pump(self) -> None:
@@ -298,6 +303,7 @@ class Engine:
                 await self._cycle()
             except Exception as error:  # the pump must outlive a bad record
                 self.fail("a batch could not be written", error)
+                self.note_failure(self._last_error)
                 logger.exception("aqrec could not write a batch")
 
     def _until_due(self) -> float | None:
@@ -381,8 +387,14 @@ class Engine:
         return announcements
 
     def _write_events(self, events: list[Event], catalog: Log) -> None:
+        payload = encode_events(events)
+        if len(payload) > MAX_PAYLOAD and len(events) > 1:
+            middle = len(events) // 2
+            self._write_events(events[:middle], catalog)
+            self._write_events(events[middle:], catalog)
+            return
         self._events += len(events)
-        catalog.write(0, "", encode_frame(EVENTS, encode_events(events)))
+        catalog.write(0, "", encode_frame(EVENTS, payload))
 
     def _summary(self, state: RunState) -> RunEvent:
         return MetricsSummarised(
@@ -445,7 +457,7 @@ class Engine:
             self._commit_task = asyncio.create_task(self._commit(journal, catalog), name="aqrec-commit")
 
     async def _commit(self, journal: Log, catalog: Log) -> None:
-        served, self._committing = self._committing, []
+        self._serving, self._committing = self._committing, []
         pause = self.options.retry.first
         try:
             while True:
@@ -455,7 +467,7 @@ class Engine:
                     await journal.commit()
                     await catalog.commit(told)
                     break
-                except AqrecError as error:
+                except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
                     self.fail("the store could not be written", error)
                     self._retries += 1
                     await asyncio.sleep(pause)
@@ -463,9 +475,10 @@ class Engine:
             self._commits += 1
             self._last_error = ""
             self._last_commit = time.monotonic()
-            for flush in served:
+            for flush in self._serving:
                 if not flush.done.done():
                     flush.done.set_result(None)
+            self._serving = []
         finally:
             self._commit_task = None
             self._wake_for_more()
@@ -485,7 +498,6 @@ class Engine:
         if not self._last_error:
             logger.warning("aqrec: %s; trying again until it works", text)
         self._last_error = text
-        self.note_failure(text)
 
     async def flush(self, timeout: float | None = None, *, durable: bool = True) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
         """Wait until everything logged before the call is durable, or only handed over.
@@ -494,6 +506,8 @@ class Engine:
         ``Options.flush_timeout``).
         """
         if self._pump_task is None or self._hurry is None or self._wakeup is None:
+            if self.closed and (text := self.unstored()):
+                raise StorageError(f"the store was closed before everything was durable: {text}")
             return
         limit = self.options.flush_timeout if timeout is None else timeout
         request = _Flush(
@@ -548,6 +562,10 @@ class Engine:
             if self._sealer is not None:
                 self._sealer.cancel()
             self._pump_task = None
+            for flush in (*self._flushes, *self._committing, *self._serving):
+                if not flush.done.done():
+                    text = f"the store was closed before everything was durable: {self.unstored()}"
+                    flush.done.set_exception(StorageError(text))
             try:
                 await asyncio.wait_for(self.store.aclose(), _CLOSE_GRACE)
             except TimeoutError:

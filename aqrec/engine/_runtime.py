@@ -156,7 +156,14 @@ async def bridge(future: Future[T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return await _bridge_trio(future)
-    return await asyncio.wrap_future(future)
+    waiting = asyncio.wrap_future(future)
+    try:
+        return await waiting
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if waiting.cancelled() and task is not None and not task.cancelling():  # it was not the caller who cancelled
+            raise ClosedError("the operation was cancelled on the engine thread") from None
+        raise
 
 
 async def _bridge_trio(future: Future[T]) -> T:

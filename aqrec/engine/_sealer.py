@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from aqrec.engine._log import Log, Segment
 from aqrec.engine._seal import Job, Source, write_history
 from aqrec.engine._summary import RunState
-from aqrec.errors import AqrecError, CorruptError
+from aqrec.errors import CorruptError
 from aqrec.format import _layout as layout
 from aqrec.format._ids import HybridClock, new_id
 from aqrec.format._records import FORMAT_VERSION, Event, Sealed
@@ -93,7 +93,7 @@ class Sealer:
                 await self.free_journal()
             for state in states:
                 self._forget(state)
-        except AqrecError as error:
+        except Exception as error:  # noqa: BLE001 - they stay in the journal, whatever went wrong
             self._waiting.update({state.run_id: state for state in states})
             self._host.fail("histories could not be sealed", error)
         finally:

@@ -18,6 +18,7 @@ __all__ = [
     "FOOTER",
     "HEADER",
     "HEAD_SIZE",
+    "MAX_PAYLOAD",
     "POINTS",
     "Damage",
     "Frame",

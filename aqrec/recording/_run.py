@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from aqrec.engine import Room, disown, own
-from aqrec.errors import AqrecError, ClosedError, InvalidValueError, ParamConflictError, StorageError
+from aqrec.errors import ClosedError, InvalidValueError, ParamConflictError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format import _values as values
 from aqrec.format._document import RunDocument, apply, document_to_json, latest, same
@@ -252,8 +252,7 @@ class Run:
             if self.session.options.seal == "run":
                 doc = await self.document()
                 await engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
-        except AqrecError as error:
-            engine.note_failure(f"run {self.run_id} was not completely stored at its end: {error}")
+        except Exception as error:
             if self.session.options.strict:
                 raise
             logger.error("aqrec: run %s was not completely stored at its end: %s", self.run_id, error)

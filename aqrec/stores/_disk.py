@@ -119,10 +119,9 @@ class Disk:
 
             with SinkFile(send, stop) as sink:
                 result = fill(cast("BinaryIO", sink))
-            sink.check()
             with self._mapped(operation, key):
                 os.fdatasync(unfinished.fd)
-                sink.check()
+                sink.check()  # after what takes long, so that cancelling still helps
                 self._place(key, unfinished.create if create else unfinished.replace)
         return result
 

@@ -22,11 +22,6 @@ async def store(tmp_path: Path) -> AsyncIterator[LocalStore]:
     await store.aclose()
 
 
-@pytest.fixture
-def one_worker(request: pytest.FixtureRequest) -> None:
-    """Let the test set an executor with a single thread, which is hard to share."""
-
-
 async def test_a_call_that_waits_for_a_worker_never_begins_when_cancelled(
     store: LocalStore, tmp_path: Path
 ) -> None:
@@ -170,6 +165,33 @@ async def test_a_cancelled_open_leaves_no_appender_behind(
         await task
     assert store._disk._appenders == set()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+async def test_a_write_cancelled_while_it_waits_for_the_disk_stores_nothing(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def fdatasync(fd: int) -> None:
+        begun.set()
+        assert release.wait(60)
+
+    monkeypatch.setattr("os.fdatasync", fdatasync)
+    for call in (
+        store.put("key", b"1"),
+        store.create("key", b"1"),
+        store.put_stream("key", lambda file: file.write(b"1")),
+    ):
+        begun.clear()
+        release.clear()
+        task = asyncio.create_task(call)
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_closing_waits_for_reads_whose_callers_left(

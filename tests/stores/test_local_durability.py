@@ -197,6 +197,19 @@ async def test_a_folder_that_came_back_is_made_durable_again(disk: Disk, tmp_pat
     await store.aclose()
 
 
+async def test_a_folder_that_gave_way_to_an_object_is_made_durable_again(disk: Disk, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    for _ in range(3):
+        await store.put("a/b/key", b"data")
+        assert disk.is_safe
+        (tmp_path / "a" / "b" / "key").unlink()
+        await store.put("a", b"data")
+        await store.delete(["a"])
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "b").mkdir()
+    await store.aclose()
+
+
 async def test_folders_known_to_be_durable_are_not_synced_again(disk: Disk, tmp_path: Path) -> None:
     """A write costs two waits for the disk: its bytes, and its name."""
     store = LocalStore(tmp_path)

@@ -51,10 +51,15 @@ def test_a_run_through_r(store_url: str) -> None:
 
 @pytest.mark.parametrize("raised", [ValueError, KeyboardInterrupt, SystemExit])
 def test_what_is_raised_decides_the_status(raised: type[BaseException], memory_url: str) -> None:
-    with pytest.raises(raised), R.start(uri=memory_url):
-        recorder = R.get_recorder()
-        raise raised
-    assert recorder.status == (STATUS_FI if raised is SystemExit else STATUS_FA)
+    def run() -> None:
+        with R.start(uri=memory_url, recorder_id="r"):
+            raise raised
+
+    with pytest.raises(raised):
+        run()
+    status = STATUS_FI if raised is SystemExit else STATUS_FA
+    with R.uri_context(memory_url):
+        assert R.get_recorder(recorder_id="r").status == status
 
 
 def test_start_exp_and_end_exp(memory_url: str) -> None:

@@ -33,12 +33,12 @@ def interrupted_when(ready: Callable[[], object]) -> Iterator[None]:
 
     helper = threading.Thread(target=send)
     helper.start()
-    with pytest.raises(KeyboardInterrupt):
-        try:
+    try:
+        with pytest.raises(KeyboardInterrupt):
             yield
-        finally:
-            left.set()
-    helper.join()
+    finally:
+        left.set()
+        helper.join()
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import pytest
 
 import aqrec
 from aqrec.engine import current_runtime
+from aqrec.errors import RecorderInitializationError
 from aqrec.options import Options
-from aqrec.sync import STATUS_FI, ExperimentManager, R, open_recorder
+from aqrec.sync import STATUS_FI, STATUS_R, ExperimentManager, R, open_recorder
 
 pytestmark = pytest.mark.usefixtures("clean_r")
 
@@ -61,6 +62,57 @@ async def test_each_task_has_its_own_run(memory_url: str) -> None:
     assert await asyncio.gather(work(0), work(1)) == ["r0", "r1"]
     logged = {recorder.name: recorder.list_metrics() for recorder in R.list_recorders().values()}
     assert logged == {"r0": {"number": 0.0}, "r1": {"number": 1.0}}
+
+
+@notebook
+async def test_a_run_started_in_one_cell_goes_on_in_the_next(memory_url: str) -> None:
+    """A notebook runs a cell that awaits as a task of its own, and what it set in its context is gone with it."""
+    aqrec.R.set_uri(memory_url)
+
+    async def first_cell() -> None:
+        await aqrec.R.start_exp(experiment_name="alpha")
+
+    async def second_cell() -> None:
+        await aqrec.R.log_metrics(step=0, loss=1.0)
+        R.log_params(lr=1)
+        assert (await aqrec.R.get_exp()).name == "alpha"
+
+    async def third_cell() -> None:
+        await aqrec.R.end_exp()
+
+    await asyncio.create_task(first_cell())
+    recorder = R.get_recorder()
+    assert recorder.id in repr(R)
+    await asyncio.create_task(second_cell())
+    await asyncio.create_task(third_cell())
+    assert (recorder.status, recorder.list_metrics(), recorder.list_params()["lr"]) == (
+        STATUS_FI,
+        {"loss": 1.0},
+        1,
+    )
+    assert len(R.search_records()) == 1
+
+
+@notebook
+async def test_a_task_leaves_the_run_of_another_alone(memory_url: str) -> None:
+    R.set_uri(memory_url)
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        with R.start():
+            started.set()
+            await go_on.wait()
+            return R.get_recorder().status
+
+    task = asyncio.create_task(work())
+    await started.wait()
+    R.end_exp()
+    with pytest.raises(RecorderInitializationError):
+        R.get_recorder()
+    with R.start():
+        assert R.get_recorder().parent is None
+    go_on.set()
+    assert await task == STATUS_R
 
 
 async def test_to_thread_keeps_the_task_s_run(memory_url: str) -> None:

@@ -12,13 +12,14 @@ from tests._support import wait_until
 from tests.sync.gates import GATED_URL, Gate
 
 CAPACITY = 8
+SEGMENT_BYTES = 4096
 
 
 def options(overflow: Overflow, *, wait_timeout: float = 30.0, strict: bool = False) -> Options:
     """Return options of a small buffer, of which little may be on its way to the store."""
     return Options(
         buffer=BufferOptions(capacity=CAPACITY, overflow=overflow, wait_timeout=wait_timeout),
-        flush=FlushOptions(segment_bytes=4096, segment_interval=0.01, hand_over_interval=0.001),
+        flush=FlushOptions(segment_bytes=SEGMENT_BYTES, segment_interval=0.01, hand_over_interval=0.001),
         flush_timeout=10.0,
         close_timeout=10.0,
         provenance=False,
@@ -28,21 +29,23 @@ def options(overflow: Overflow, *, wait_timeout: float = 30.0, strict: bool = Fa
 
 def fill(recorder: Recorder, gate: Gate) -> int:
     """Log until the buffer is full behind a shut gate; return the number of points logged."""
+    recorder.flush()
     gate.shut()
-    step = 0
+    journal = recorder._run.engine._journal
+    assert journal is not None
     wide = {f"metric_{number:02}": 0.0 for number in range(60)}
-    recorder.log_metrics(step=step, **wide)
-    gate.wait_for_somebody()
-    while True:
-        seen = recorder.statistics().buffered
-        for _ in range(CAPACITY - seen):
-            step += 1
+    step = 0
+
+    def full() -> bool:
+        """Fill the buffer; the engine takes nothing more from it while four segments wait to be written."""
+        nonlocal step
+        while recorder.statistics().buffered < CAPACITY:
             recorder.log_metrics(step=step, **wide)
-        points = recorder.statistics().points
-        try:
-            wait_until(lambda: recorder.statistics().points > points, 0.2)
-        except AssertionError:
-            return (step + 1) * len(wide)
+            step += 1
+        return journal.pending_bytes >= 4 * SEGMENT_BYTES and recorder.statistics().buffered == CAPACITY
+
+    wait_until(full, what="a full buffer")
+    return step * len(wide)
 
 
 def test_wait_blocks_until_there_is_room(gate: Gate) -> None:

@@ -91,6 +91,11 @@ async def test_the_label_column_is_chosen_by_position(memory_url: str) -> None:
     assert metrics["IC"] == pytest.approx(-1)
 
 
+async def test_of_a_prediction_the_first_column_is_taken(memory_url: str) -> None:
+    _, metrics = await analysed(memory_url, pd.DataFrame({"score": PRED, "other": -PRED}), LABEL, label_col=1)
+    assert metrics["IC"] == pytest.approx(-1)
+
+
 async def test_a_label_column_that_is_not_there_is_named(memory_url: str) -> None:
     with pytest.raises(
         InvalidValueError, match=r"the label has no column number 2; its columns are \['LABEL0',"

@@ -122,6 +122,18 @@ async def test_load_names_all_places_where_it_looked(memory_url: str) -> None:
     assert isinstance(caught.value, FileNotFoundError)
 
 
+async def test_one_place_is_named_once_after_the_nearest_template(memory_url: str) -> None:
+    class Fourth(Second):
+        depend_cls = Second
+
+    async with run(memory_url) as recorder:
+        with pytest.raises(MissingInputError) as caught:
+            await Fourth(recorder).load("x.pkl")
+    assert "none of 'x.pkl' (would be made by Fourth), 'first/x.pkl' (would be made by First);" in str(
+        caught.value
+    )
+
+
 async def test_a_damaged_file_is_not_passed_over_for_one_of_a_parent(local_url: str) -> None:
     async with run(local_url) as recorder:
         await First(recorder).generate()

@@ -109,14 +109,18 @@ async def test_raw_data_that_was_dropped_is_no_error(
 async def test_another_error_of_the_data_set_comes_through_and_nothing_is_saved(
     memory_url: str, error: Exception
 ) -> None:
+    asked: list[str] = []
+
     class Broken:
-        def prepare(self, segments: str, col_set: str, data_key: str) -> Any:
+        def prepare(self, segments: str, col_set: str, data_key: str = "infer") -> Any:
+            asked.append(data_key)
             raise error
 
     async with run(memory_url) as recorder:
         with pytest.raises(type(error)) as caught:
             await SignalRecord(Model(PRED), Broken(), recorder).generate()
         assert caught.value is error
+        assert asked == ["raw"], "processed labels are no substitute for raw ones"
         assert await artifacts(recorder) == []
 
 

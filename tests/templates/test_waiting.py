@@ -10,6 +10,7 @@ import pytest
 import trio
 
 import aqrec
+from aqrec.stores import LocalStore, MemoryStore
 from aqrec.templates import ACRecordTemp, SigAnaRecord, SignalRecord
 from tests._support import run_script
 from tests.templates.cases import AsyncModel, Labelled, Model, artifacts, panel, run
@@ -180,6 +181,16 @@ class Held:
         return (int, (2,))
 
 
+class First(ACRecordTemp):
+    """Makes a file of what it is given."""
+
+    def list(self) -> Any:
+        return ["a.pkl"]
+
+    async def _generate(self, value: str) -> Any:
+        return {"a.pkl": value}
+
+
 class Pair(ACRecordTemp):
     """Makes two files."""
 
@@ -222,6 +233,40 @@ async def test_cancelling_a_save_that_replaces_files_leaves_the_old_or_the_new(s
             await task
         assert await Pair(recorder).load("a.pkl") == 1
         assert await Pair(recorder).load("b.pkl") in {2, 10}
+
+
+@pytest.mark.parametrize("kind", [LocalStore, MemoryStore])
+async def test_a_cancellation_just_after_bytes_were_replaced_does_not_lose_their_reference(
+    kind: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, original = asyncio.get_running_loop(), kind.put_stream
+    left = threading.Event()
+
+    async def put_stream(self: Any, key: str, write: Any) -> Any:
+        digest = await original(self, key, write)
+        if task is not None and key.endswith("a.pkl"):
+            here.call_soon_threadsafe(task.cancel)
+            await asyncio.get_running_loop().run_in_executor(None, left.wait, 30)
+        return digest
+
+    task: asyncio.Task[Any] | None = None
+    monkeypatch.setattr(kind, "put_stream", put_stream)
+    async with run(request.getfixturevalue("local_url" if kind is LocalStore else "memory_url")) as recorder:
+        await First(recorder).generate("old")
+        task = asyncio.create_task(First(recorder).generate("new"))
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        load = asyncio.create_task(First(recorder).load("a.pkl"))
+        await asyncio.wait([load], timeout=0.2)  # would be done by now if it took the mismatch for damage
+        left.set()
+        assert await load == "new"
+
+
+async def test_saving_the_same_file_several_times_at_once_does_not_damage_it(store_url: str) -> None:
+    async with run(store_url) as recorder:
+        for _ in range(4):
+            await asyncio.gather(*(First(recorder).generate("x" * n) for n in range(5)))
+            assert await First(recorder).load("a.pkl") in {"x" * n for n in range(5)}
 
 
 async def test_an_object_that_cannot_be_pickled_is_named_and_the_record_is_made_again(store_url: str) -> None:

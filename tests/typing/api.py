@@ -1,0 +1,171 @@
+"""Every public call on both faces, as people write it, with the type that checkers must find.
+
+mypy and pyright read this strictly; `test_api` runs it, and sees that no call is left out.
+"""
+
+import asyncio
+import contextlib
+import datetime as dt
+from pathlib import Path
+from typing import Any, assert_type
+
+import pandas as pd
+
+import aqrec
+import aqrec.sync
+
+OPTIONS = aqrec.Options(
+    buffer=aqrec.BufferOptions(capacity=1024, overflow="drop_oldest", wait_timeout=1.0),
+    flush=aqrec.FlushOptions(sync_interval=0.5),
+    retry=aqrec.RetryOptions(first=0.1, longest=1.0),
+    provenance=False,
+    seal="bulk",
+)
+
+
+# -- async ---------------------------------------------------------------------------------------------------
+
+
+async def record(url: str, folder: Path) -> None:
+    """Use a recorder."""
+    async with aqrec.open_recorder(
+        url,
+        experiment="alpha",
+        name="lgb",
+        recorder_id="own-id",
+        resume=False,
+        parent=None,
+        options=OPTIONS,
+        storage_options=None,
+    ) as recorder:
+        assert_type(recorder, aqrec.Recorder)
+        assert_type(recorder.log_metrics(step=1, loss=0.31), "aqrec.recording.Logged")
+        assert_type(await recorder.log_metrics(ic=1), None)
+        await recorder.log_params(lr=0.02, layers=[64, 32], note=None)
+        await recorder.log_batch({"a b": 1.0}, {"c": 1}, {"d": "e"}, step=1, timestamp=1_700_000_000_000)
+        await recorder.log_batch([("loss", 0.1, 1, None), ("loss", 0.2, None, 1_700_000_000_000)])
+        await recorder.set_tags(owner="me")
+        await recorder.delete_tags("owner")
+        await recorder.set_recorder_name("xgb")
+        await recorder.save_objects(**{"a.pkl": [1]}, artifact_path="x")
+        await recorder.save_objects(folder)
+        await recorder.log_artifact(folder, "y")
+        assert_type(await recorder.load_object("x/a.pkl", trust="restricted", unpickler=None), Any)
+        assert_type(await recorder.list_artifacts("x"), list[str])
+        assert_type(await recorder.download_artifact("x", folder / "z"), str)
+        assert_type(await recorder.list_params(), dict[str, Any])
+        assert_type(await recorder.list_metrics(), dict[str, float])
+        assert_type(await recorder.list_tags(), dict[str, Any])
+        assert_type(await recorder.metric_history("loss"), pd.DataFrame)
+        assert_type(await recorder.refresh(), aqrec.Recorder)
+        assert_type(await recorder.flush(), None)
+        assert_type((await recorder.statistics()).dropped, int)
+        assert_type(await recorder.get_artifact_uri(), str)
+        with contextlib.suppress(aqrec.errors.InvalidInputError):
+            assert_type(await recorder.get_local_dir(), str)
+        assert_type(recorder.id, str)
+        assert_type(recorder.name, str)
+        assert_type(recorder.experiment_id, str)
+        assert_type(recorder.status, str)
+        assert_type(recorder.parent, str | None)
+        assert_type(recorder.uri, str)
+        assert_type(recorder.artifact_uri, str)
+        assert_type(recorder.start_time, dt.datetime | None)
+        assert_type(recorder.end_time, dt.datetime | None)
+        assert_type(recorder.info, dict[str, Any])
+        assert recorder.status in {recorder.STATUS_S, recorder.STATUS_R, aqrec.STATUS_S, aqrec.STATUS_R}
+        assert_type(await recorder.end_run(recorder.STATUS_FI), None)
+        assert recorder.status not in {recorder.STATUS_FA, aqrec.STATUS_FA}
+
+
+async def manage(url: str) -> None:
+    """Use a manager and its experiments."""
+    async with aqrec.ExperimentManager(
+        url, default_exp_name="lab", options=OPTIONS, storage_options=None
+    ) as manager:
+        assert_type(manager, aqrec.ExperimentManager)
+        assert_type(manager.uri, str)
+        assert_type(manager.default_exp_name, str)
+        assert_type(await manager.create_exp("beta"), aqrec.Experiment)
+        experiment = await manager.get_exp(experiment_name="alpha", create=True, start=False)
+        assert_type(experiment, aqrec.Experiment)
+        assert_type(experiment.id, str)
+        assert_type(experiment.name, str)
+        assert_type(await experiment.info(), dict[str, Any])
+        recorder = await experiment.create_recorder("first", recorder_id=None, parent=None)
+        async with recorder as entered:
+            assert_type(entered, aqrec.Recorder)
+        assert_type(
+            await experiment.start(recorder_name="second", resume=False, parent=recorder), aqrec.Recorder
+        )
+        assert_type(experiment.active_recorder, aqrec.Recorder | None)
+        assert_type(await experiment.get_recorder(), aqrec.Recorder)
+        assert_type(await experiment.end(), None)
+        assert_type(await experiment.list_recorders(), dict[str, aqrec.Recorder])
+        assert_type(
+            await experiment.list_recorders("list", max_results=3, status=aqrec.STATUS_FI),
+            list[aqrec.Recorder],
+        )
+        assert_type(await experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(await experiment.delete_recorder(recorder_id=recorder.id), None)
+        assert_type(await experiment.restore_recorder(recorder.id), aqrec.Recorder)
+        assert_type(
+            await manager.start_exp(experiment_name="alpha", recorder_id="own", parent=recorder.id),
+            aqrec.Experiment,
+        )
+        assert_type(manager.active_experiment, aqrec.Experiment | None)
+        assert_type(await manager.end_exp(aqrec.STATUS_FI), None)
+        assert_type(await manager.get_recorder(recorder_id="own"), aqrec.Recorder)
+        assert_type(await manager.list_experiments(), dict[str, aqrec.Experiment])
+        assert_type(await manager.list_recorders(experiment_name="alpha"), dict[str, aqrec.Recorder])
+        assert_type(
+            await manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
+            pd.DataFrame,
+        )
+        assert_type(await manager.delete_recorder(recorder_id="own"), None)
+        assert_type(await manager.restore_recorder("own"), aqrec.Recorder)
+        assert_type(await manager.delete_exp(experiment_name="beta"), None)
+        assert_type(await manager.restore_exp(experiment_name="beta"), aqrec.Experiment)
+        assert_type(await manager.aclose(), None)
+
+
+async def use_r(url: str, folder: Path) -> None:
+    """Use R."""
+    from aqrec import R
+
+    await R.configure(url, default_exp_name="lab", options=OPTIONS, storage_options=None)
+    await R.set_uri(url)
+    assert_type(R.uri, str)
+    assert_type(await R.get_uri(), str)
+    with R.uri_context(url):
+        async with R.start(experiment_name="gamma", recorder_name="lgb", uri=url, resume=False) as experiment:
+            assert_type(experiment, aqrec.Experiment)
+            await R.log_params(lr=0.02)
+            assert_type(await R.log_metrics(step=1, loss=0.3), None)
+            await R.log_batch({"ic": 0.1}, step=1)
+            await R.set_tags(owner="me")
+            await R.delete_tags("owner")
+            await R.save_objects(**{"a.json": {}}, artifact_path="x")
+            await R.log_artifact(folder)
+            assert_type(await R.load_object("x/a.json"), Any)
+            assert_type(await R.list_artifacts(), list[str])
+            assert_type(await R.download_artifact("x", folder / "r"), str)
+            assert_type(await R.flush(), None)
+            assert_type((await R.statistics()).points, int)
+    assert_type(await R.start_exp(experiment_name="gamma", parent=None), aqrec.Experiment)
+    recorder = await R.get_recorder()
+    assert_type(recorder, aqrec.Recorder)
+    assert_type(await R.end_exp(), None)
+    assert_type(await R.get_exp(experiment_name="gamma"), aqrec.Experiment)
+    assert_type(await R.create_exp("delta"), aqrec.Experiment)
+    assert_type(await R.delete_exp(experiment_name="delta"), None)
+    assert_type(await R.restore_exp(experiment_name="delta"), aqrec.Experiment)
+    assert_type(await R.list_experiments(), dict[str, aqrec.Experiment])
+    assert_type(await R.list_recorders(experiment_name="gamma"), dict[str, aqrec.Recorder])
+    assert_type(await R.search_records(experiment_names=["gamma"], view="all"), pd.DataFrame)
+    assert_type(await R.delete_recorder(recorder_id=recorder.id), None)
+    assert_type(await R.restore_recorder(recorder.id), aqrec.Recorder)
+    assert_type(await R.aclose(), None)
+
+
+# -- blocking ------------------------------------------------------------------------------------------------
