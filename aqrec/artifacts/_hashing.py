@@ -13,8 +13,12 @@ from aqrec.artifacts._digest import ALGORITHM, Digest, Expectation
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-# One chunk is hashed right before or after it is copied, while it is still in the CPU's cache.
-CHUNK = 1 << 18
+# A large buffer goes in chunks that the CPU's cache still holds when they are hashed, and that are large
+# enough for Linux to use large pages for the file: 256 KiB would cost a third more.
+CHUNK = 4 << 20
+
+# Room for bytes that nobody keeps.
+_SCRATCH = 1 << 20
 
 
 class HashingWriter(io.RawIOBase):
@@ -84,7 +88,7 @@ class HashingReader(io.RawIOBase):
 
     def drain(self) -> Digest:
         """Hash the rest of the file and return the digest of everything read from it."""
-        scratch = memoryview(bytearray(CHUNK))
+        scratch = memoryview(bytearray(_SCRATCH))
         while self._get(scratch):
             pass
         return Digest(self._size, f"{ALGORITHM}:{self._hash.hexdigest()}")
@@ -136,7 +140,7 @@ def copy_file(
     expected = Expectation(size, checksum, name)
     writer = HashingWriter(target)
     reader = cast("io.RawIOBase", source)
-    scratch = memoryview(bytearray(CHUNK))
+    scratch = memoryview(bytearray(_SCRATCH))
     while count := reader.readinto(scratch):
         writer.write(scratch[:count])
     if count is None:

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from aqrec.artifacts._digest import Digest, Expectation
-from aqrec.artifacts._hashing import CHUNK, HashingReader, HashingWriter
+from aqrec.artifacts._hashing import HashingReader, HashingWriter
 from aqrec.artifacts._pickles import load_pickle, pickle_writer, refuse_if_never
 from aqrec.artifacts._registry import get_codec
 from aqrec.artifacts._trust import TrustPolicy
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from aqrec.artifacts._pickles import Unpickler
 
 COMPRESSIONS = ("zstd",)
+
+# What small reads of a decoder are served from; larger ones go past it.
+_BUFFER = 1 << 18
 
 # Up to this size an artifact is read and verified as a whole before anything decodes it. Beyond, it is
 # decoded while it is read, because a second pass or copy would cost too much.
@@ -147,7 +150,7 @@ def read_object(
     reader = HashingReader(file)
     source = _verified(file, reader, expected, random_access=chosen.random_access)
     try:
-        stream = source or cast("BinaryIO", io.BufferedReader(reader, CHUNK))
+        stream = source or cast("BinaryIO", io.BufferedReader(reader, _BUFFER))
         if compression is not None:
             stream = _streams().decompressing(stream, compression)
             if chosen.random_access:

@@ -57,7 +57,7 @@ def cell(text: str, style: str = "") -> Text:
     """Return text from a store as a literal, harmless piece of output."""
     from rich.text import Text  # noqa: PLC0415
 
-    return Text(text, style=style)
+    return Text(plain(text), style=style)
 
 
 def status_text(doc: RunDocument, *, deleted: bool = False) -> Text:

@@ -25,6 +25,7 @@ from aqrec.format._ids import now_ms
 from aqrec.format._names import check_run_id
 from aqrec.options import Options
 from aqrec.reading import ExperimentDocument
+from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._default import defaults
 from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
@@ -256,7 +257,7 @@ class StoreView:
 
     def load(self, doc: RunDocument, path: str, trust: TrustPolicy | None = None) -> Any:
         """Load an artifact as an object; see `Recorder.load_object`."""
-        return self.call(self.run(doc).load_object(path, trust, None))
+        return self.call(artifacts.load_object(self.run(doc), path, trust, None))
 
     def plain_run(self, doc: RunDocument) -> dict[str, Any]:
         """Return a run as plain values for JSON: times in ISO 8601 (UTC), metrics with their range."""

@@ -37,7 +37,9 @@ def show(text: str, location: str | None, *, full: bool, as_json: bool) -> None:
         console = stdout()
         console.print(_head(view, doc))
         # Not broken into lines, so that it can be copied.
-        console.print(cell(f"{'files':<10}", "dim").append(plain(view.folder(doc)), "default"), soft_wrap=True)
+        console.print(
+            cell(f"{'files':<10}", "dim").append(plain(view.folder(doc)), "default"), soft_wrap=True
+        )
         if doc.params:
             _print(console, "Params", _pairs(doc.params, full=full))
         if doc.metrics:

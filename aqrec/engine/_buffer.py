@@ -7,6 +7,7 @@ queue" make sure that no record is left behind asleep.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,6 +17,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any, Final
 
+from aqrec.engine._leaving import leaving
 from aqrec.engine._runtime import bridge
 from aqrec.errors import BufferFullError, ClosedError, InvalidValueError
 from aqrec.format._ids import now_ms
@@ -23,7 +25,7 @@ from aqrec.format._names import check_key_name
 from aqrec.format._points import MAX_KEYS, row_packer
 from aqrec.options import BufferOptions
 
-__all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema"]
+__all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema", "join"]
 
 logger = logging.getLogger("aqrec")
 _time_ns = time.time_ns
@@ -53,46 +55,72 @@ class Schema:
         self.pack = row_packer(len(keys), stepped=stepped)
 
 
+Record = tuple[Schema, bytes]
+
+
 class Room:
     """What a log call returns when the buffer was full: waiting for it is the backpressure.
 
-    `accepted` False: the record is kept here, goes in when there is room, and is dropped and counted if nobody waits.
+    Records that were not accepted are kept here: they go in as there is room, and are dropped and counted if nobody waits.
     """
 
-    __slots__ = ("_buffer", "_record", "_settled")
+    __slots__ = ("_buffer", "_records")
 
-    def __init__(self, buffer: Buffer, record: tuple[Schema, bytes] | None) -> None:
+    def __init__(self, buffer: Buffer, records: list[Record]) -> None:
         self._buffer = buffer
-        self._record = record
-        self._settled = record is None
+        self._records = records
 
     def __await__(self) -> Generator[Any, Any, None]:
         return self._wait().__await__()
 
     async def _wait(self) -> None:
-        deadline = time.monotonic() + self._buffer.patience()
-        while (future := self._buffer.room(deadline)) is not None:
-            await bridge(future)
-        self._settle()
+        try:
+            while True:
+                deadline = time.monotonic() + self._buffer.patience()
+                while (future := self._buffer.room(deadline)) is not None:
+                    await bridge(future)
+                if self._settled():
+                    return
+        finally:
+            self._give_up()
 
     def block(self) -> None:
         """Wait for room, blocking the thread."""
-        deadline = time.monotonic() + self._buffer.patience()
-        while (future := self._buffer.room(deadline)) is not None:
-            try:
-                future.result(max(deadline - time.monotonic(), 0))
-            except FutureTimeoutError:
-                break
-        self._settle()
+        try:
+            while True:
+                deadline = time.monotonic() + self._buffer.patience()
+                while (future := self._buffer.room(deadline)) is not None:
+                    with contextlib.suppress(FutureTimeoutError):
+                        future.result(max(deadline - time.monotonic(), 0))
+                if self._settled():
+                    return
+        finally:
+            self._give_up()
 
-    def _settle(self) -> None:
-        if not self._settled and self._record is not None:
-            self._settled = True
-            self._buffer.settle(self._record)
+    def _settled(self) -> bool:
+        records, self._records = self._records, []
+        self._records = self._buffer.settle(records)
+        return not self._records
+
+    def join(self, other: Room | None) -> Room:
+        """Take over what another one keeps."""
+        if other is not None:
+            self._records += other._records
+            other._records = []
+        return self
+
+    def _give_up(self) -> None:
+        records, self._records = self._records, []
+        for schema, _ in records:
+            self._buffer.drop(schema)
 
     def __del__(self) -> None:
-        if not self._settled and self._record is not None:
-            self._buffer.drop(self._record[0])
+        self._give_up()
+
+
+def join(first: Room | None, second: Room | None) -> Room | None:
+    """Return one to wait for in place of two."""
+    return second if first is None else first.join(second)
 
 
 class Buffer:
@@ -122,13 +150,18 @@ class Buffer:
         self.dropped = self.popped = self.waits = 0
 
     def close(self) -> None:
-        """Refuse further records: nobody would write them."""
-        self.closed = True
-        self.capacity = 0
+        """Refuse further records: nobody would write them. Those who wait for room are let go."""
+        with self._lock:
+            self.closed = self._shedding = True
+            self.capacity = 0
+            waiting, self._waiting = self._waiting, []
+        _wake(waiting)
 
     def overflow(self, schema: Schema, row: bytes) -> Room | None:
         """Take a record that found the buffer full, by the policy."""
         if self.closed:
+            if leaving.too_late:
+                return None
             raise ClosedError(
                 f"run {schema.log.run_id!r} cannot be logged to: its store was closed; open it again"
             )
@@ -152,20 +185,24 @@ class Buffer:
         self.waits += 1
         if len(self.queue) < 2 * self.capacity:
             self._put(record)
-            return Room(self, None)
-        return Room(self, record)
+            return Room(self, [])
+        return Room(self, [record])
 
-    def _put(self, record: tuple[Schema, bytes]) -> None:
+    def _put(self, record: Record) -> None:
         self.queue.append(record)
         if self.idle:
             self.wake()
 
-    def settle(self, record: tuple[Schema, bytes]) -> None:
-        """Put a record that waited; drop it if there is still no room."""
-        if len(self.queue) < 2 * self.capacity:
-            self._put(record)
-        else:
-            self.drop(record[0])
+    def settle(self, records: list[Record]) -> list[Record]:
+        """Put records that waited; return those that have to wait longer. When waiting has no use they are dropped."""
+        for at, record in enumerate(records):
+            if len(self.queue) < (2 * self.capacity if self._shedding else self.capacity):
+                self._put(record)
+            elif self._shedding:
+                self.drop(record[0])
+            else:
+                return records[at:]
+        return []
 
     def drop(self, schema: Schema) -> None:
         """Count a lost record, and say so, but not for each."""
@@ -192,7 +229,7 @@ class Buffer:
             if len(self.queue) < self.capacity:
                 self._shedding = False
                 return None
-            if time.monotonic() >= deadline:
+            if self.closed or time.monotonic() >= deadline:
                 self._shedding = True
                 return None
             future: Future[None] = Future()
@@ -211,9 +248,13 @@ class Buffer:
             else:
                 ready = [item for item in self._waiting if item[0] <= now]
                 self._waiting = [item for item in self._waiting if item[0] > now]
-        for _, future in ready:
-            if future.set_running_or_notify_cancel():
-                future.set_result(None)
+        _wake(ready)
+
+
+def _wake(waiting: list[tuple[float, Future[None]]]) -> None:
+    for _, future in waiting:
+        if future.set_running_or_notify_cancel():
+            future.set_result(None)
 
 
 class PointLog:
@@ -277,7 +318,7 @@ class PointLog:
             row = schema.pack(timestamp, *values) if whole is None else schema.pack(whole, timestamp, *values)
             buffer = self._buffer
             if len(buffer.queue) >= buffer.capacity:
-                room = buffer.overflow(schema, row) or room
+                room = join(room, buffer.overflow(schema, row))
             else:
                 buffer.queue.append((schema, row))
                 if buffer.idle:

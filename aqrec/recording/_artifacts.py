@@ -88,9 +88,11 @@ async def save_objects(
         if objects:
             raise InvalidInputError("save_objects takes objects or a local_path, not both")
         path = Path(local_path)
+        await run.session.prepare()
         await _log_files(run, _files_of(path, artifact_path, content_only=True))
         return
     plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
+    await run.session.prepare()
     await _all(_save_object(run, *item) for item in plan)
     await run.engine.flush()
 
@@ -174,6 +176,7 @@ def _files_of(path: Path, artifact_path: str | None, *, content_only: bool) -> l
 
 async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
     """Copy a file, or a folder under its own name, into the run."""
+    await run.session.prepare()
     loop = asyncio.get_running_loop()
     files = await loop.run_in_executor(
         None, lambda: _files_of(Path(local_path), artifact_path, content_only=False)

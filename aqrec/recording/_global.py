@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from aqrec.engine import DONE, Statistics
 from aqrec.recording import _active
+from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._calls import ExperimentCalls, start_exp
 from aqrec.recording._recorder import Recorder
 from aqrec.stores import redact_url
@@ -185,6 +186,20 @@ class GlobalRecorder(ExperimentCalls):
         _active.active_run().delete_tags(keys)
         return DONE
 
+    @overload
+    async def save_objects(
+        self, local_path: str | os.PathLike[str], artifact_path: str | None = None
+    ) -> None: ...
+
+    @overload
+    async def save_objects(
+        self, local_path: None = None, artifact_path: str | None = None, **objects: Any
+    ) -> None: ...
+
+    # Names in a dict: a type checker cannot tell them from the other parameters.
+    @overload
+    async def save_objects(self, **objects: Any) -> None: ...
+
     async def save_objects(
         self,
         local_path: str | os.PathLike[str] | None = None,
@@ -192,7 +207,8 @@ class GlobalRecorder(ExperimentCalls):
         **objects: object,
     ) -> None:
         """Save objects as artifacts of the active recorder; see `Recorder.save_objects`."""
-        await self._recorder().save_objects(local_path, artifact_path, **objects)
+        run = _active.active_run()
+        await run.session.run(artifacts.save_objects(run, objects, artifact_path, local_path))
 
     async def load_object(
         self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None

@@ -38,11 +38,17 @@ def begin_run(run: Run) -> None:
 async def _collect(run: Run, cwd: str | None) -> None:
     try:
         patterns = run.session.options.environment
-        found = await asyncio.get_running_loop().run_in_executor(None, lambda: provenance.collect(cwd, patterns))
+        found = await asyncio.get_running_loop().run_in_executor(
+            None, lambda: provenance.collect(cwd, patterns)
+        )
         doc = run.doc
-        run.log_params({key: value for key, value in found.params().items() if key not in doc.params}, quiet=True)
+        run.log_params(
+            {key: value for key, value in found.params().items() if key not in doc.params}, quiet=True
+        )
         run.set_tags({key: value for key, value in found.tags().items() if key not in doc.tags})
-        await save_texts(run, {path: data for path, data in found.artifacts().items() if path not in doc.artifacts})
+        await save_texts(
+            run, {path: data for path, data in found.artifacts().items() if path not in doc.artifacts}
+        )
     except AqrecError as error:
         logger.warning("aqrec: the provenance of run %s was not stored: %s", run.run_id, error)
     except Exception:

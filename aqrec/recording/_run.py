@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from aqrec.engine import Room, disown, own
+from aqrec.engine import Room, disown, join, leaving, own
 from aqrec.errors import ClosedError, InvalidValueError, ParamConflictError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format import _values as values
@@ -42,8 +42,6 @@ from aqrec.recording._session import Session
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aqrec.artifacts import TrustPolicy
-    from aqrec.artifacts._trust import TrustMode
     from aqrec.engine import RunState
 
 __all__ = ["Point", "Run", "end_status"]
@@ -99,6 +97,8 @@ class Run:
     def post(self, event: RunEvent) -> None:
         """Apply an event here and queue it for the store."""
         if self.engine.closed:
+            if leaving.too_late:
+                return
             raise ClosedError(f"run {self.run_id!r} cannot be written: its store was closed; open it again")
         with self._lock:
             apply(self.doc, event)
@@ -172,7 +172,8 @@ class Run:
             points = [(at, stamp, {key: value}) for key, value, at, stamp in metrics]
         room: Room | None = None
         for at, stamp, values_of in points:
-            room = (self.log(at, values_of) if stamp is None else self.log_at(at, stamp, values_of)) or room
+            more = self.log(at, values_of) if stamp is None else self.log_at(at, stamp, values_of)
+            room = join(room, more)
         return room
 
     @staticmethod
@@ -219,6 +220,8 @@ class Run:
         """Wait until everything logged so far is durable."""
         engine = self.engine
         if engine.closed:
+            if leaving.by_signal:
+                await asyncio.Event().wait()  # the process dies in a moment, and nothing is acknowledged until then
             raise ClosedError(f"run {self.run_id!r} cannot be flushed: its store was closed")
         await engine.flush()
         self._raise_if_strict()
@@ -289,50 +292,3 @@ class Run:
     async def metric_history(self, key: str) -> pd.DataFrame:
         """Return the history of one metric."""
         return await read_metric_history(self.engine.store, self.document, key)
-
-    # -- artifacts, on the engine thread; the module is imported when it is needed, which keeps `import aqrec` light ------
-
-    async def save_objects(
-        self,
-        objects: Mapping[str, object],
-        artifact_path: str | None,
-        local_path: str | os.PathLike[str] | None,
-    ) -> None:
-        """Save objects under their names, or a file or the content of a folder."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        await self.session.prepare()
-        await artifacts.save_objects(self, objects, artifact_path, local_path)
-
-    async def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
-        """Copy a file, or a folder under its own name, into the run."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        await self.session.prepare()
-        await artifacts.log_artifact(self, local_path, artifact_path)
-
-    async def load_object(
-        self, name: str, trust: TrustPolicy | TrustMode | None, unpickler: type[Any] | None
-    ) -> Any:
-        """Load an artifact as an object."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        return await artifacts.load_object(self, name, trust, unpickler)
-
-    async def list_artifacts(self, artifact_path: str | None) -> list[str]:
-        """Return the direct children of a folder as paths from the run's root."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        return await artifacts.list_artifacts(self, artifact_path)
-
-    async def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None) -> str:
-        """Copy an artifact or a folder of them to this machine; return where it is."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        return await artifacts.download_artifact(self, path, dst_path)
-
-    def local_dir(self) -> str:
-        """Return the folder of the run's artifacts on this machine."""
-        from aqrec.recording import _artifacts as artifacts  # noqa: PLC0415
-
-        return artifacts.local_dir(self)

@@ -154,31 +154,33 @@ class Scratch:
 
 
 class _Nameless(Unfinished):
-    """A file that vanishes with its process, whatever ends it."""
+    """A file that vanishes with its process, whatever ends it, unless it is to replace another one.
+
+    The kernel names it only once: what was given a temporary name has to keep that until it is renamed.
+    """
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
+        self._temporary: tuple[int, str] | None = None
         self.fd = scratch.open_nameless()
 
     def replace(self, folder: int, name: str) -> None:
-        try:
-            return self.create(folder, name)
-        except FileExistsError:
-            pass
-        scratch = self._scratch.open_folder()
-        temporary = _temporary_name()
-        try:
-            _link_nameless(self.fd, scratch, temporary)
+        if self._temporary is None:
             try:
-                os.rename(temporary, name, src_dir_fd=scratch, dst_dir_fd=folder)
-            except BaseException:
-                os.unlink(temporary, dir_fd=scratch)
-                raise
-        finally:
-            os.close(scratch)
+                return self.create(folder, name)
+            except FileExistsError:
+                self._temporary = self._scratch.open_folder(), _temporary_name()
+                _link_nameless(self.fd, *self._temporary)
+        scratch, temporary = self._temporary
+        os.rename(temporary, name, src_dir_fd=scratch, dst_dir_fd=folder)
+        return None
 
     def discard(self) -> None:
-        os.close(self.fd)
+        try:
+            if self._temporary is not None:
+                _remove(*self._temporary)
+        finally:
+            os.close(self.fd)
 
     def _link(self, folder: int, name: str) -> None:
         _link_nameless(self.fd, folder, name)
@@ -212,14 +214,20 @@ class _Named(Unfinished):
 
     def discard(self) -> None:
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(self._name, dir_fd=self._folder)
+            _remove(self._folder, self._name)
         finally:
             os.close(self.fd)
-            os.close(self._folder)
 
     def _link(self, folder: int, name: str) -> None:
         os.link(self._name, name, src_dir_fd=self._folder, dst_dir_fd=folder, follow_symlinks=False)
+
+
+def _remove(folder: int, name: str) -> None:
+    try:
+        with suppress(FileNotFoundError):  # it has been renamed
+            os.unlink(name, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _link_nameless(fd: int, folder: int, name: str) -> None:

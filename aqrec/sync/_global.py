@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from aqrec.recording import _active
+from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._default import Defaults, defaults
 from aqrec.stores import redact_url
 from aqrec.sync._calls import ExperimentCalls, start_exp
@@ -184,6 +185,18 @@ class GlobalRecorder(ExperimentCalls):
         """Delete tags of the active recorder."""
         _active.active_run().delete_tags(keys)
 
+    @overload
+    def save_objects(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None: ...
+
+    @overload
+    def save_objects(
+        self, local_path: None = None, artifact_path: str | None = None, **objects: Any
+    ) -> None: ...
+
+    # Names in a dict: a type checker cannot tell them from the other parameters.
+    @overload
+    def save_objects(self, **objects: Any) -> None: ...
+
     def save_objects(
         self,
         local_path: str | os.PathLike[str] | None = None,
@@ -191,7 +204,8 @@ class GlobalRecorder(ExperimentCalls):
         **objects: object,
     ) -> None:
         """Save objects as artifacts of the active recorder; see `Recorder.save_objects`."""
-        self._recorder().save_objects(local_path, artifact_path, **objects)
+        run = _active.active_run()
+        run.session.call(artifacts.save_objects(run, objects, artifact_path, local_path))
 
     def load_object(
         self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None

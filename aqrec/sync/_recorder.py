@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
+from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._run import Point, end_status
 from aqrec.recording._views import RecorderView
 
@@ -130,6 +131,18 @@ class Recorder(RecorderView):
         """Rename the run."""
         self._run.rename(name)
 
+    @overload
+    def save_objects(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None: ...
+
+    @overload
+    def save_objects(
+        self, local_path: None = None, artifact_path: str | None = None, **objects: Any
+    ) -> None: ...
+
+    # Names in a dict: a type checker cannot tell them from the other parameters.
+    @overload
+    def save_objects(self, **objects: Any) -> None: ...
+
     def save_objects(
         self,
         local_path: str | os.PathLike[str] | None = None,
@@ -145,7 +158,7 @@ class Recorder(RecorderView):
         Waits until the bytes and the reference to them are durable. Cancelling leaves each artifact whole or
         absent. Raises `InvalidInputError` (nothing was written) or `StorageError`.
         """
-        self._call(self._run.save_objects(objects, artifact_path, local_path))
+        self._call(artifacts.save_objects(self._run, objects, artifact_path, local_path))
 
     def load_object(
         self, name: str, *, trust: TrustPolicy | TrustMode | None = None, unpickler: type[Any] | None = None
@@ -169,18 +182,18 @@ class Recorder(RecorderView):
         UntrustedObjectError
             If the trust policy forbids it; the message says how to allow it.
         """
-        return self._call(self._run.load_object(name, trust, unpickler))
+        return self._call(artifacts.load_object(self._run, name, trust, unpickler))
 
     def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
         """Copy a file, or a folder under its own name, below `artifact_path`.
 
         Waits until all of it is durable. Cancelling leaves each file whole or absent.
         """
-        self._call(self._run.log_artifact(local_path, artifact_path))
+        self._call(artifacts.log_artifact(self._run, local_path, artifact_path))
 
     def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         """Return the direct children of a folder (default: the root) as paths from the root, sorted."""
-        return self._call(self._run.list_artifacts(artifact_path))
+        return self._call(artifacts.list_artifacts(self._run, artifact_path))
 
     def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None = None) -> str:
         """Copy an artifact, or a folder of them, below `dst_path`; return its place.
@@ -188,11 +201,11 @@ class Recorder(RecorderView):
         Without `dst_path` it goes to a new temporary folder. Checksums are verified. Cancelling leaves no
         part of a file behind.
         """
-        return self._call(self._run.download_artifact(path, dst_path))
+        return self._call(artifacts.download_artifact(self._run, path, dst_path))
 
     def get_local_dir(self) -> str:
         """Return the folder of the run's artifacts. Raises `InvalidInputError` if it is on no local disk."""
-        return self._run.local_dir()
+        return artifacts.local_dir(self._run)
 
     def get_artifact_uri(self) -> str:
         """Return the URL of the run's artifacts."""

@@ -94,7 +94,7 @@ async def _job(exp: aqrec.Experiment, number: int, seed: int) -> tuple[str, list
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3])
-@pytest.mark.parametrize("seed", range(25))
+@pytest.mark.parametrize("seed", range(2))
 async def test_random_failures_lose_nothing_and_double_nothing(
     kind: str, tmp_path: Path, p: float, seed: int, no_threads_left: None
 ) -> None:

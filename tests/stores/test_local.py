@@ -254,11 +254,13 @@ async def test_a_link_in_place_of_the_temporary_folder_is_not_followed(
 
 
 async def test_empty_foreign_folders_give_way_and_full_ones_do_not(store: LocalStore, root: Path) -> None:
-    (root / "empty" / "a" / "b").mkdir(parents=True)
-    (root / "empty" / "c").mkdir()
     (root / "full" / "a").mkdir(parents=True)
     (root / "full" / "new\nline").write_bytes(b"not an object")
-    await store.create("empty", b"1")
+    for write in (store.put, store.create):
+        await store.delete(["empty"])
+        (root / "empty" / "a" / "b").mkdir(parents=True)
+        (root / "empty" / "c").mkdir()
+        await write("empty", b"1")
     for write in (store.put, store.create):
         with pytest.raises(ConflictError, match="'full'"):
             await write("full", b"1")
@@ -313,6 +315,29 @@ async def test_a_full_disk_is_told_and_leaves_nothing(
     monkeypatch.undo()
     assert files(root) == ["old"]
     assert await store.get("old") == b"old"
+
+
+async def test_a_name_that_cannot_be_given_leaves_no_folder(
+    store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folders that were made for it go again."""
+    await store.put("first", b"1")
+
+    def is_final(*args: Any, **_: Any) -> bool:
+        return args[0] == "key" or args[1] == "key"
+
+    for call in (
+        lambda: store.put("new/folder/key", b"1"),
+        lambda: store.create("new/folder/key", b"1"),
+        lambda: store.open_append("new/folder/key"),
+    ):
+        with (
+            failing(monkeypatch, "link", errno.ENOSPC, when=is_final),
+            failing(monkeypatch, "rename", errno.ENOSPC),
+            failing(monkeypatch, "open", errno.ENOSPC, when=is_final),
+        ):
+            assert isinstance(await error_of(call()), StorageError)
+        assert [path.name for path in root.iterdir() if path.name != ".aqrec-tmp"] == ["first"]
 
 
 async def test_an_appender_that_failed_takes_nothing_more(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aqrec.options import Options
-from aqrec.recording import defaults
+from aqrec.recording._default import defaults
 from aqrec.stores import register_store
 from aqrec.sync import R
 from tests.sync.gates import Gate, gated_store

@@ -6,7 +6,7 @@ import pytest
 
 from aqrec.errors import ClosedError, InvalidInputError, RecorderInitializationError
 from aqrec.options import Options
-from aqrec.recording import defaults
+from aqrec.recording._default import defaults
 from aqrec.sync import STATUS_FA, STATUS_FI, STATUS_R, ExperimentManager, R
 from tests._support import no_thread_left
 

@@ -1,5 +1,6 @@
 """What `SigAnaRecord` computes, saves and logs."""
 
+import asyncio
 import json
 import math
 from typing import Any
@@ -8,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import aqrec
 from aqrec.errors import InvalidValueError, MissingInputError
 from aqrec.templates import SigAnaRecord, SignalRecord
+from tests._support import run_script
 from tests.templates.cases import GOLDEN, QRUN, Labelled, Model, artifacts, panel, read, run
 
 PRED, LABEL = panel()
@@ -187,3 +190,27 @@ async def test_analysing_again_is_skipped_if_all_files_are_there(memory_url: str
         assert await SigAnaRecord(recorder, skip_existing=True).generate() is None
         assert await SigAnaRecord(recorder, True, skip_existing=True).generate() is not None
         assert len(await recorder.list_artifacts("sig_analysis")) == 4
+
+
+async def test_another_process_can_analyse_what_this_one_predicted(local_url: str) -> None:
+    async with run(local_url) as recorder:
+        await SignalRecord(Model(PRED), Labelled(LABEL), recorder).generate()
+    code = """
+        import asyncio, sys
+        import aqrec
+        from aqrec.templates import SigAnaRecord
+
+        async def main(url, run_id):
+            async with aqrec.ExperimentManager(url) as manager:
+                recorder = await manager.get_recorder(recorder_id=run_id)
+                await SigAnaRecord(recorder).generate()
+                await recorder.flush()
+
+        asyncio.run(main(*sys.argv[1:]))
+    """
+    await asyncio.to_thread(lambda: run_script(code, local_url, recorder.id).check())
+    async with aqrec.ExperimentManager(local_url) as manager:
+        again = await manager.get_recorder(recorder_id=recorder.id)
+        ic = await SigAnaRecord(again).load("ic.pkl")
+        assert (await again.list_metrics())["IC"] == pytest.approx(ic.mean())
+        assert again.status == aqrec.STATUS_FI

@@ -6,6 +6,7 @@ mypy and pyright read this strictly; `test_api` runs it, and sees that no call i
 import asyncio
 import contextlib
 import datetime as dt
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -39,7 +40,8 @@ async def record(url: str, folder: Path) -> None:
         storage_options=None,
     ) as recorder:
         assert_type(recorder, aqrec.Recorder)
-        assert_type(recorder.log_metrics(step=1, loss=0.31), "aqrec.recording.Logged")
+        recorder.log_metrics(step=1, loss=0.31)
+        assert_type(recorder.log_metrics(step=2, loss=0.3), Awaitable[None])
         assert_type(await recorder.log_metrics(ic=1), None)
         await recorder.log_params(lr=0.02, layers=[64, 32], note=None)
         await recorder.log_batch({"a b": 1.0}, {"c": 1}, {"d": "e"}, step=1, timestamp=1_700_000_000_000)
@@ -95,6 +97,8 @@ async def manage(url: str) -> None:
         recorder = await experiment.create_recorder("first", recorder_id=None, parent=None)
         async with recorder as entered:
             assert_type(entered, aqrec.Recorder)
+        assert_type(await recorder.start_run(), aqrec.Recorder)
+        await recorder.end_run()
         assert_type(
             await experiment.start(recorder_name="second", resume=False, parent=recorder), aqrec.Recorder
         )
@@ -168,4 +172,165 @@ async def use_r(url: str, folder: Path) -> None:
     assert_type(await R.aclose(), None)
 
 
-# -- blocking ------------------------------------------------------------------------------------------------
+# -- blocking -----------------------------------------------------------------------------------------------
+
+
+def record_blocking(url: str, folder: Path) -> None:
+    """Use a blocking recorder."""
+    with aqrec.sync.open_recorder(
+        url,
+        experiment="alpha",
+        name="lgb",
+        recorder_id="own-id",
+        resume=False,
+        parent=None,
+        options=OPTIONS,
+        storage_options=None,
+    ) as recorder:
+        assert_type(recorder, aqrec.sync.Recorder)
+        recorder.log_metrics(step=1, loss=0.31)
+        assert_type(recorder.log_metrics(ic=1), None)
+        recorder.log_params(lr=0.02, layers=[64, 32], note=None)
+        recorder.log_batch({"a b": 1.0}, {"c": 1}, {"d": "e"}, step=1, timestamp=1_700_000_000_000)
+        recorder.log_batch([("loss", 0.1, 1, None), ("loss", 0.2, None, 1_700_000_000_000)])
+        recorder.set_tags(owner="me")
+        recorder.delete_tags("owner")
+        recorder.set_recorder_name("xgb")
+        recorder.save_objects(**{"a.pkl": [1]}, artifact_path="x")
+        recorder.save_objects(folder)
+        recorder.log_artifact(folder, "y")
+        assert_type(recorder.load_object("x/a.pkl", trust="restricted", unpickler=None), Any)
+        assert_type(recorder.list_artifacts("x"), list[str])
+        assert_type(recorder.download_artifact("x", folder / "z"), str)
+        assert_type(recorder.list_params(), dict[str, Any])
+        assert_type(recorder.list_metrics(), dict[str, float])
+        assert_type(recorder.list_tags(), dict[str, Any])
+        assert_type(recorder.metric_history("loss"), pd.DataFrame)
+        assert_type(recorder.refresh(), aqrec.sync.Recorder)
+        assert_type(recorder.flush(), None)
+        assert_type(recorder.statistics().dropped, int)
+        assert_type(recorder.get_artifact_uri(), str)
+        with contextlib.suppress(aqrec.sync.errors.InvalidInputError):
+            assert_type(recorder.get_local_dir(), str)
+        assert_type(recorder.id, str)
+        assert_type(recorder.name, str)
+        assert_type(recorder.experiment_id, str)
+        assert_type(recorder.status, str)
+        assert_type(recorder.parent, str | None)
+        assert_type(recorder.uri, str)
+        assert_type(recorder.artifact_uri, str)
+        assert_type(recorder.start_time, dt.datetime | None)
+        assert_type(recorder.end_time, dt.datetime | None)
+        assert_type(recorder.info, dict[str, Any])
+        assert recorder.status in {
+            recorder.STATUS_S,
+            recorder.STATUS_R,
+            aqrec.sync.STATUS_S,
+            aqrec.sync.STATUS_R,
+        }
+        assert_type(recorder.end_run(recorder.STATUS_FI), None)
+        assert recorder.status not in {recorder.STATUS_FA, aqrec.sync.STATUS_FA}
+
+
+def manage_blocking(url: str) -> None:
+    """Use a blocking manager and its experiments."""
+    with aqrec.sync.ExperimentManager(
+        url, default_exp_name="lab", options=OPTIONS, storage_options=None
+    ) as manager:
+        assert_type(manager, aqrec.sync.ExperimentManager)
+        assert_type(manager.uri, str)
+        assert_type(manager.default_exp_name, str)
+        assert_type(manager.create_exp("beta"), aqrec.sync.Experiment)
+        experiment = manager.get_exp(experiment_name="alpha", create=True, start=False)
+        assert_type(experiment, aqrec.sync.Experiment)
+        assert_type(experiment.id, str)
+        assert_type(experiment.name, str)
+        assert_type(experiment.info(), dict[str, Any])
+        recorder = experiment.create_recorder("first", recorder_id=None, parent=None)
+        with recorder as entered:
+            assert_type(entered, aqrec.sync.Recorder)
+        assert_type(recorder.start_run(), aqrec.sync.Recorder)
+        recorder.end_run()
+        assert_type(
+            experiment.start(recorder_name="second", resume=False, parent=recorder), aqrec.sync.Recorder
+        )
+        assert_type(experiment.active_recorder, aqrec.sync.Recorder | None)
+        assert_type(experiment.get_recorder(), aqrec.sync.Recorder)
+        assert_type(experiment.end(), None)
+        assert_type(experiment.list_recorders(), dict[str, aqrec.sync.Recorder])
+        assert_type(
+            experiment.list_recorders("list", max_results=3, status=aqrec.sync.STATUS_FI),
+            list[aqrec.sync.Recorder],
+        )
+        assert_type(experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(experiment.delete_recorder(recorder_id=recorder.id), None)
+        assert_type(experiment.restore_recorder(recorder.id), aqrec.sync.Recorder)
+        assert_type(
+            manager.start_exp(experiment_name="alpha", recorder_id="own", parent=recorder.id),
+            aqrec.sync.Experiment,
+        )
+        assert_type(manager.active_experiment, aqrec.sync.Experiment | None)
+        assert_type(manager.end_exp(aqrec.sync.STATUS_FI), None)
+        assert_type(manager.get_recorder(recorder_id="own"), aqrec.sync.Recorder)
+        assert_type(manager.list_experiments(), dict[str, aqrec.sync.Experiment])
+        assert_type(manager.list_recorders(experiment_name="alpha"), dict[str, aqrec.sync.Recorder])
+        assert_type(
+            manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
+            pd.DataFrame,
+        )
+        assert_type(manager.delete_recorder(recorder_id="own"), None)
+        assert_type(manager.restore_recorder("own"), aqrec.sync.Recorder)
+        assert_type(manager.delete_exp(experiment_name="beta"), None)
+        assert_type(manager.restore_exp(experiment_name="beta"), aqrec.sync.Experiment)
+        assert_type(manager.close(), None)
+
+
+def use_r_blocking(url: str, folder: Path) -> None:
+    """Use the blocking R."""
+    from aqrec.sync import R
+
+    R.configure(url, default_exp_name="lab", options=OPTIONS, storage_options=None)
+    R.set_uri(url)
+    assert_type(R.uri, str)
+    assert_type(R.get_uri(), str)
+    with (
+        R.uri_context(url),
+        R.start(experiment_name="gamma", recorder_name="lgb", uri=url, resume=False) as experiment,
+    ):
+        assert_type(experiment, aqrec.sync.Experiment)
+        R.log_params(lr=0.02)
+        assert_type(R.log_metrics(step=1, loss=0.3), None)
+        R.log_batch({"ic": 0.1}, step=1)
+        R.set_tags(owner="me")
+        R.delete_tags("owner")
+        R.save_objects(**{"a.json": {}}, artifact_path="x")
+        R.log_artifact(folder)
+        assert_type(R.load_object("x/a.json"), Any)
+        assert_type(R.list_artifacts(), list[str])
+        assert_type(R.download_artifact("x", folder / "r"), str)
+        assert_type(R.flush(), None)
+        assert_type(R.statistics().points, int)
+    assert_type(R.start_exp(experiment_name="gamma", parent=None), aqrec.sync.Experiment)
+    recorder = R.get_recorder()
+    assert_type(recorder, aqrec.sync.Recorder)
+    assert_type(R.end_exp(), None)
+    assert_type(R.get_exp(experiment_name="gamma"), aqrec.sync.Experiment)
+    assert_type(R.create_exp("delta"), aqrec.sync.Experiment)
+    assert_type(R.delete_exp(experiment_name="delta"), None)
+    assert_type(R.restore_exp(experiment_name="delta"), aqrec.sync.Experiment)
+    assert_type(R.list_experiments(), dict[str, aqrec.sync.Experiment])
+    assert_type(R.list_recorders(experiment_name="gamma"), dict[str, aqrec.sync.Recorder])
+    assert_type(R.search_records(experiment_names=["gamma"], view="all"), pd.DataFrame)
+    assert_type(R.delete_recorder(recorder_id=recorder.id), None)
+    assert_type(R.restore_recorder(recorder.id), aqrec.sync.Recorder)
+    assert_type(R.close(), None)
+
+
+def main(url: str, folder: Path) -> None:
+    """Make every call once, in stores whose URLs begin with `url`."""
+    asyncio.run(record(f"{url}/record", folder))
+    asyncio.run(manage(f"{url}/manage"))
+    asyncio.run(use_r(f"{url}/r", folder))
+    record_blocking(f"{url}/record-blocking", folder)
+    manage_blocking(f"{url}/manage-blocking")
+    use_r_blocking(f"{url}/r-blocking", folder)

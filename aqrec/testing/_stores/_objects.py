@@ -134,7 +134,7 @@ class ObjectTests(StoreHooks):
     @pytest.mark.asyncio
     async def test_an_emptied_folder_is_no_obstacle(self, store: Store) -> None:
         """Once its last object is deleted, a folder's name is free for an object."""
-        for write in (store.put, store.create):
+        for write in (store.put, store.create, partial(_put_streamed, store)):
             await store.put("name/sub/object", b"1")
             await store.delete(["name/sub/object"])
             await write("name", b"2")
