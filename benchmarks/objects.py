@@ -50,7 +50,7 @@ def make(kind: str, size: int) -> Any:
         )
         return pd.DataFrame({"score": rng.random(len(index))}, index=index)
     numbers = pa.chunked_array([pa.array(np.arange(10**12, 10**12 + size // 21)).cast(pa.large_string())])
-    return pd.DataFrame({"note": pd.array(numbers, dtype="string[pyarrow]")})
+    return pd.DataFrame({"note": pd.array(numbers, dtype="string[pyarrow]")}, copy=False)
 
 
 def saver(side: str) -> Callable[[BinaryIO, Any], None]:

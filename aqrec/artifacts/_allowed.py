@@ -3,8 +3,8 @@
 A name is here because pickles of plain data, of numpy arrays or of pandas objects contain it, and because
 calling it *with any arguments that a pickle can build* runs no code of the pickle's choice: it neither
 imports by name, nor evaluates text, nor calls an argument, nor looks up an attribute by name, nor
-opens a file of the pickle's choice. Where that holds for some arguments only, a guard takes the
-function's place.
+writes a file, nor reads one except for the description of a time zone. Where that holds for some
+arguments only, a guard takes the function's place.
 
 Keys are ``module:name``. Old and new homes of one thing are listed side by side, so that files of
 pandas 2 and 3 and of numpy 1 and 2 can be read by each other where pandas and numpy permit it.

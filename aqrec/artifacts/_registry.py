@@ -71,7 +71,7 @@ def register_codec(codec: Codec, *, replace: bool = False) -> None:
     Raises
     ------
     InvalidNameError
-        The name is empty, or an ending is not lower case with one leading dot.
+        The name is empty or ``pickle``, or an ending is not lower case with one leading dot.
     AlreadyExistsError
         The name or an ending belongs to another codec; nothing was registered.
     """
@@ -79,6 +79,8 @@ def register_codec(codec: Codec, *, replace: bool = False) -> None:
         raise InvalidNameError(
             f"{type(codec).__qualname__} has no name; give the codec one that never changes"
         )
+    if codec.name == "pickle":
+        raise InvalidNameError("'pickle' is the codec that the trust policy guards; give yours another name")
     for suffix in codec.suffixes:
         if not suffix or suffix != PurePosixPath(f"x{suffix}").suffix or suffix != suffix.lower():
             raise InvalidNameError(f"codec {codec.name!r} has the ending {suffix!r}; write it like '.npy'")

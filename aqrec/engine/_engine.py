@@ -244,6 +244,8 @@ class Engine:
     # -- engine thread -----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
+        if self._pump_task is not None or self.closed:
+            return
         self._wakeup, self._hurry = asyncio.Event(), asyncio.Event()
         # Fixed now: a writer that a failed commit left undone must not take another name.
         writer, flush = self.writer, self.options.flush
@@ -505,10 +507,16 @@ class Engine:
         Cancelling stops the wait, not the writing. Raises `FlushTimeoutError` after `timeout` seconds (default
         ``Options.flush_timeout``).
         """
-        if self._pump_task is None or self._hurry is None or self._wakeup is None:
+        if self._pump_task is None:
             if self.closed and (text := self.unstored()):
                 raise StorageError(f"the store was closed before everything was durable: {text}")
-            return
+            if self.closed or not (self.buffer.queue or self.events):
+                return
+            # The first record is there, the call that begins the engine is still on its way to this thread.
+            self.start()
+            self._begin()
+        assert self._wakeup is not None
+        assert self._hurry is not None
         limit = self.options.flush_timeout if timeout is None else timeout
         request = _Flush(
             self.buffer.popped + len(self.buffer.queue), durable, asyncio.get_running_loop().create_future()

@@ -231,8 +231,8 @@ def same(a: object, b: object) -> bool:
     return a == b
 
 
-def _rank(step: int | None, timestamp: int) -> tuple[int, int]:
-    return (-(2**63) if step is None else step, timestamp)
+def _rank(step: int | None, timestamp: int) -> tuple[bool, int, int]:
+    return (step is not None, step or 0, timestamp)
 
 
 def merge_summary(old: MetricSummary | None, new: MetricSummary) -> MetricSummary:

@@ -183,9 +183,8 @@ def _frame(parts: list[HistoryPart]) -> pd.DataFrame:
             if part.absent is not None:
                 absent[here] = part.absent
         at = here.stop
-    rank = np.where(absent, np.iinfo(np.int64).min, step) if absent.any() else step
-    if count > 1 and not _ordered(rank, stamp):
-        order = np.lexsort((stamp, rank))
+    if count > 1 and (absent.any() or not _ordered(step, stamp)):
+        order = np.lexsort((stamp, step, ~absent))
         step, absent, stamp, value = step[order], absent[order], stamp[order], value[order]
     return pd.DataFrame(
         {

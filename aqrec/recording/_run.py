@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakSet
 
 import msgspec
 
@@ -64,6 +65,9 @@ def end_status(error: BaseException | None) -> tuple[str, str]:
     return STATUS_FA, f"{type(error).__name__}: {error}"[:500]
 
 
+_runs: WeakSet[Run] = WeakSet()
+
+
 class Run:
     """See the module's text."""
 
@@ -72,7 +76,7 @@ class Run:
         self.engine = session.engine
         self.run_id = doc.run_id
         self.doc = doc
-        self._lock = threading.RLock()
+        self.lock_anew()
         self._pid = os.getpid()
         self._made_id = made_id
         self._state: RunState = self.engine.run_state(doc, made_id=made_id)
@@ -80,6 +84,12 @@ class Run:
         self.background: asyncio.Task[None] | None = None
         """Work that belongs to the run (collecting provenance) and that its end waits for."""
         self.log = self.points.log
+
+        _runs.add(self)
+
+    def lock_anew(self) -> None:
+        """Make the lock; in a forked child a thread of the parent may seem to hold it for ever."""
+        self._lock = threading.RLock()
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -292,3 +302,11 @@ class Run:
     async def metric_history(self, key: str) -> pd.DataFrame:
         """Return the history of one metric."""
         return await read_metric_history(self.engine.store, self.document, key)
+
+
+def _after_fork() -> None:
+    for run in _runs:
+        run.lock_anew()
+
+
+os.register_at_fork(after_in_child=_after_fork)

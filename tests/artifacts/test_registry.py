@@ -160,7 +160,8 @@ def test_a_name_or_ending_has_one_codec_unless_it_is_replaced(registry: None) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "suffix"), [("", ".x"), ("n", "x"), ("n", ".X"), ("n", ".a.b"), ("n", ""), ("n", ".")]
+    ("name", "suffix"),
+    [("", ".x"), ("pickle", ".x"), ("n", "x"), ("n", ".X"), ("n", ".a.b"), ("n", ""), ("n", ".")],
 )
 def test_an_ill_formed_name_or_ending_is_refused(name: str, suffix: str, registry: None) -> None:
     codec: Any = Reversed()

@@ -149,8 +149,11 @@ class RecorderMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
-        """Close everything, as another process would find it."""
+        """Close everything, as another process would find it; a run left open ends."""
         self.manager.close()
+        for model in self.model.values():
+            if model.status == "RUNNING":
+                model.status = "FINISHED"
         self.open.clear()
         self.manager = ExperimentManager(self.make_url(), options=self.options)
 
