@@ -40,6 +40,8 @@ __getattr__, __dir__ = _lazy.lazy_names(
         "errors": "aqrec.errors",
         **dict.fromkeys(("STATUS_FA", "STATUS_FI", "STATUS_R", "STATUS_S"), "aqrec.format._records"),
         **dict.fromkeys(("BufferOptions", "FlushOptions", "Options", "RetryOptions"), "aqrec.options"),
-        **dict.fromkeys(("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder"), "aqrec.recording"),
+        **dict.fromkeys(
+            ("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder"), "aqrec.recording"
+        ),
     },
 )

@@ -9,7 +9,9 @@ from typing import Any
 __all__ = ["lazy_names"]
 
 
-def lazy_names(package: str, names: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_names(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return the module functions ``__getattr__`` and ``__dir__`` for `package` (PEP 562).
 
     `names` maps each public name to the module that defines it; a module stands for itself.

@@ -17,9 +17,7 @@ class Leaving:
     @property
     def too_late(self) -> bool:
         """Whether the caller shall not be told: the process dies of a signal, or it is a thread that outlived the exit."""
-        return self.by_signal or (
-            self.at_exit and threading.current_thread() is not threading.main_thread()
-        )
+        return self.by_signal or (self.at_exit and threading.current_thread() is not threading.main_thread())
 
 
 leaving = Leaving()

@@ -161,7 +161,9 @@ async def bridge(future: Future[T]) -> T:
         return await waiting
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if waiting.cancelled() and task is not None and not task.cancelling():  # it was not the caller who cancelled
+        if (
+            waiting.cancelled() and task is not None and not task.cancelling()
+        ):  # it was not the caller who cancelled
             raise ClosedError("the operation was cancelled on the engine thread") from None
         raise
 

@@ -84,7 +84,6 @@ class Run:
         self.background: asyncio.Task[None] | None = None
         """Work that belongs to the run (collecting provenance) and that its end waits for."""
         self.log = self.points.log
-
         _runs.add(self)
 
     def lock_anew(self) -> None:
@@ -231,7 +230,9 @@ class Run:
         engine = self.engine
         if engine.closed:
             if leaving.by_signal:
-                await asyncio.Event().wait()  # the process dies in a moment, and nothing is acknowledged until then
+                await (
+                    asyncio.Event().wait()
+                )  # the process dies in a moment, and nothing is acknowledged until then
             raise ClosedError(f"run {self.run_id!r} cannot be flushed: its store was closed")
         await engine.flush()
         self._raise_if_strict()

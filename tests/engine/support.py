@@ -75,7 +75,9 @@ def options(
 
 def kinds(name: str, tmp_path: Path, plan: Any) -> Store:
     """Return a faulty store: "local", "memory" (grows files) or "segments" (immutable objects only)."""
-    inner = open_store(tmp_path) if name == "local" else MemoryStore(uuid.uuid4().hex, append=name == "memory")
+    inner = (
+        open_store(tmp_path) if name == "local" else MemoryStore(uuid.uuid4().hex, append=name == "memory")
+    )
     return FaultyStore(inner, plan)
 
 
@@ -137,7 +139,10 @@ class _HeldAppender(WrapperAppender):
 async def history(recorder: aqrec.Recorder, key: str) -> list[tuple[int | None, float]]:
     """Return (step, value) of all points of a metric, in the order read; NaN as None."""
     frame = await recorder.metric_history(key)
-    steps = [None if step is None else int(step) for step in frame["step"].astype(object).where(frame["step"].notna(), None)]
+    steps = [
+        None if step is None else int(step)
+        for step in frame["step"].astype(object).where(frame["step"].notna(), None)
+    ]
     return [
         (step, math.nan if math.isnan(value) else value)
         for step, value in zip(steps, frame["value"].tolist(), strict=True)

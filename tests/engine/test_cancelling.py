@@ -174,7 +174,9 @@ async def _scenario(kind: str, tmp_path: Path, operation: str, at: int) -> bool:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize(("kind", "backend"), [("local", "asyncio"), ("segments", "asyncio"), ("local", "trio")])
+@pytest.mark.parametrize(
+    ("kind", "backend"), [("local", "asyncio"), ("segments", "asyncio"), ("local", "trio")]
+)
 def test_cancelled_at_any_call_of_the_store(
     kind: str, backend: str, operation: str, tmp_path: Path, no_threads_left: None
 ) -> None:

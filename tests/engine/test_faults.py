@@ -29,7 +29,11 @@ class Fixture:
         name = uuid.uuid4().hex
 
         def inner() -> Store:
-            return open_store(tmp_path / "store") if kind == "local" else MemoryStore(name, append=kind == "memory")
+            return (
+                open_store(tmp_path / "store")
+                if kind == "local"
+                else MemoryStore(name, append=kind == "memory")
+            )
 
         def make() -> Store:
             store = FaultyStore(inner(), lambda *call: plan(*call) if self.faulty else None)
@@ -73,7 +77,9 @@ async def insist(call: Callable[[], Any]) -> Any:
             continue
 
 
-async def _job(exp: aqrec.Experiment, number: int, seed: int) -> tuple[str, list[tuple[int | None, float]], dict[str, Any]]:
+async def _job(
+    exp: aqrec.Experiment, number: int, seed: int
+) -> tuple[str, list[tuple[int | None, float]], dict[str, Any]]:
     rng = random.Random(seed)
     recorder = await exp.create_recorder(f"r{number}")
     await insist(recorder.start_run)
@@ -104,7 +110,9 @@ async def test_random_failures_lose_nothing_and_double_nothing(
         done = await asyncio.gather(*(_job(experiment, number, seed * 10 + number) for number in range(3)))
     assert store.injected
     async with aqrec.ExperimentManager(store.clean, options=options()) as manager:
-        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {run_id for run_id, _, _ in done}
+        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {
+            run_id for run_id, _, _ in done
+        }
         for run_id, points, params in done:
             recorder = await manager.get_recorder(recorder_id=run_id)
             assert await history(recorder, "loss") == points
@@ -115,7 +123,9 @@ async def test_random_failures_lose_nothing_and_double_nothing(
 
 @pytest.mark.parametrize("operation", sorted(WRITES))
 @pytest.mark.parametrize("how", ["before", "after", "torn", "foreign"])
-async def test_each_write_may_fail_once_in_any_way(kind: str, tmp_path: Path, operation: str, how: str) -> None:
+async def test_each_write_may_fail_once_in_any_way(
+    kind: str, tmp_path: Path, operation: str, how: str
+) -> None:
     """The first, second and third call of every operation, refused, lost, torn, or with a driver's own exception."""
     made: dict[str, Any] = {
         "before": broken(),
@@ -123,7 +133,9 @@ async def test_each_write_may_fail_once_in_any_way(kind: str, tmp_path: Path, op
         "torn": Torn(30, broken()),
         "foreign": OSError(errno.ENOSPC, "No space left on device"),
     }
-    store = Fixture(kind, tmp_path, lambda op, _key, n: made[how] if op == operation and n in {1, 2, 4} else None)
+    store = Fixture(
+        kind, tmp_path, lambda op, _key, n: made[how] if op == operation and n in {1, 2, 4} else None
+    )
     async with aqrec.ExperimentManager(store.url, options=options(sync=0.005)) as manager:
         experiment = await insist(lambda: manager.get_exp(experiment_name="e"))
         recorder = await experiment.create_recorder("r")
@@ -139,12 +151,20 @@ async def test_each_write_may_fail_once_in_any_way(kind: str, tmp_path: Path, op
     assert await read(store.clean, recorder.id, "loss") == [(step, float(step)) for step in range(12)]
 
 
-async def test_a_full_disk_costs_time_and_no_data(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_full_disk_costs_time_and_no_data(
+    kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     full = False
     store = Fixture(
-        kind, tmp_path, lambda operation, _key, _n: broken("No space left on device") if full and operation in WRITES else None
+        kind,
+        tmp_path,
+        lambda operation, _key, _n: (
+            broken("No space left on device") if full and operation in WRITES else None
+        ),
     )
-    async with aqrec.ExperimentManager(store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)) as manager:
+    async with aqrec.ExperimentManager(
+        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)
+    ) as manager:
         experiment = await manager.get_exp(experiment_name="e")
         recorder = await experiment.create_recorder("r")
         await recorder.start_run()
@@ -181,8 +201,11 @@ async def test_a_reader_meanwhile_never_loses_what_it_could_see(kind: str, tmp_p
     store = Fixture(
         kind,
         tmp_path,
-        lambda operation, key, _n: Torn(20, broken()) if failing and operation == "append.write" and "journal" in key
-        and _n % 2 else None,
+        lambda operation, key, _n: (
+            Torn(20, broken())
+            if failing and operation == "append.write" and "journal" in key and _n % 2
+            else None
+        ),
     )
     async with aqrec.ExperimentManager(store.url, options=options(sync=0.01)) as manager:
         experiment = await manager.get_exp(experiment_name="e")
@@ -209,9 +232,15 @@ async def test_close_is_bounded_and_names_what_is_not_stored(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, no_threads_left: None
 ) -> None:
     down = False
-    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("bucket is gone") if down and operation in WRITES else None)
+    store = Fixture(
+        kind,
+        tmp_path,
+        lambda operation, _key, _n: broken("bucket is gone") if down and operation in WRITES else None,
+    )
     loop = asyncio.get_running_loop()
-    async with aqrec.ExperimentManager(store.url, options=options(close_timeout=0.3, flush_timeout=0.1)) as manager:
+    async with aqrec.ExperimentManager(
+        store.url, options=options(close_timeout=0.3, flush_timeout=0.1)
+    ) as manager:
         experiment = await manager.get_exp(experiment_name="e")
         recorder = await experiment.create_recorder("r")
         await recorder.start_run()
@@ -224,7 +253,6 @@ async def test_close_is_bounded_and_names_what_is_not_stored(
     told = caplog.records[-1].getMessage()
     assert "not stored" in told
     assert "bucket is gone" in told
-
 
 
 async def test_close_is_bounded_when_the_store_hangs(
@@ -260,8 +288,14 @@ async def test_close_is_bounded_when_the_store_hangs(
 async def test_those_who_wait_for_a_flush_hear_of_the_close(tmp_path: Path) -> None:
     """They get an error of ours, soon, and not a cancellation they did not ask for."""
     down = False
-    store = Fixture("memory", tmp_path, lambda operation, _key, _n: broken("down") if down and operation in WRITES else None)
-    async with aqrec.ExperimentManager(store.url, options=options(close_timeout=0.2, flush_timeout=30)) as manager:
+    store = Fixture(
+        "memory",
+        tmp_path,
+        lambda operation, _key, _n: broken("down") if down and operation in WRITES else None,
+    )
+    async with aqrec.ExperimentManager(
+        store.url, options=options(close_timeout=0.2, flush_timeout=30)
+    ) as manager:
         recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
         await recorder.start_run()
         await recorder.flush()
@@ -276,7 +310,11 @@ async def test_those_who_wait_for_a_flush_hear_of_the_close(tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", ["memory", "segments"])
 async def test_strict_recording_raises_at_the_next_flush_once(kind: str, tmp_path: Path) -> None:
     down = False
-    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("disk died") if down and operation in WRITES else None)
+    store = Fixture(
+        kind,
+        tmp_path,
+        lambda operation, _key, _n: broken("disk died") if down and operation in WRITES else None,
+    )
     strict = options(strict=True, flush_timeout=0.1, close_timeout=0.2, sync=0.01, segment=0.01)
     async with aqrec.ExperimentManager(store.url, options=strict) as manager:
         recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
@@ -295,8 +333,12 @@ async def test_strict_recording_raises_at_the_next_flush_once(kind: str, tmp_pat
     assert len(await read(store.clean, recorder.id, "loss")) == 2
 
 
-async def test_a_failure_that_was_made_good_is_no_failure_to_strict_recording(kind: str, tmp_path: Path) -> None:
-    store = Fixture(kind, tmp_path, lambda operation, _key, n: broken() if operation in WRITES and n == 2 else None)
+async def test_a_failure_that_was_made_good_is_no_failure_to_strict_recording(
+    kind: str, tmp_path: Path
+) -> None:
+    store = Fixture(
+        kind, tmp_path, lambda operation, _key, n: broken() if operation in WRITES and n == 2 else None
+    )
     async with aqrec.ExperimentManager(store.url, options=options(strict=True)) as manager:
         recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
         await recorder.start_run()
@@ -319,7 +361,9 @@ async def test_large_params_of_one_moment_are_all_stored(tmp_path: Path) -> None
 
 
 async def test_losing_the_answer_to_the_marker_is_harmless(kind: str, tmp_path: Path) -> None:
-    store = Fixture(kind, tmp_path, lambda operation, _key, n: LostResponse(broken()) if operation == "create" else None)
+    store = Fixture(
+        kind, tmp_path, lambda operation, _key, n: LostResponse(broken()) if operation == "create" else None
+    )
     async with aqrec.ExperimentManager(store.url, options=options()) as manager:
         experiment = await manager.get_exp(experiment_name="e")
         recorder = await experiment.create_recorder("r")

@@ -220,7 +220,9 @@ async def test_a_batch_larger_than_the_buffer_waits_for_all_of_it() -> None:
         gate.down = False
         await task
         assert (await recorder.statistics()).dropped == 0
-    assert sorted(await read(gate.clean, recorder.id, "loss")) == [(s, float(s)) for s in range(CAPACITY * 20)]
+    assert sorted(await read(gate.clean, recorder.id, "loss")) == [
+        (s, float(s)) for s in range(CAPACITY * 20)
+    ]
 
 
 async def _wait(awaitable: Awaitable[None]) -> None:

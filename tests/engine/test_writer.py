@@ -31,7 +31,9 @@ class Counted:
         self.stores: list[CountingStore] = []
 
         def inner() -> Store:
-            return open_store(tmp_path / "s") if kind == "local" else MemoryStore(name, append=kind == "memory")
+            return (
+                open_store(tmp_path / "s") if kind == "local" else MemoryStore(name, append=kind == "memory")
+            )
 
         def make() -> Store:
             self.stores.append(CountingStore(inner()))
@@ -130,7 +132,11 @@ async def test_statistics_tell_the_truth(counted: Counted) -> None:
         assert (statistics.retries, statistics.last_error, statistics.storing) == (0, "", True)
         assert statistics.commits >= 1
         assert statistics.events >= 3
-        sizes = {info.key: info.size async for info in counted.plain.list() if info.key[:7] in ("journal", "catalog")}
+        sizes = {
+            info.key: info.size
+            async for info in counted.plain.list()
+            if info.key[:7] in ("journal", "catalog")
+        }
         assert 0 < statistics.bytes_written <= sum(sizes.values())
         await recorder.end_run()
         assert (await recorder.statistics()).sealed_points == 200
@@ -140,7 +146,9 @@ async def test_statistics_tell_the_truth(counted: Counted) -> None:
 
 
 async def test_a_journal_that_grew_large_is_finished_and_a_new_one_begun(tmp_path: Path) -> None:
-    async with aqrec.ExperimentManager(str(tmp_path), options=options(journal_bytes=8192, seal="never")) as manager:
+    async with aqrec.ExperimentManager(
+        str(tmp_path), options=options(journal_bytes=8192, seal="never")
+    ) as manager:
         recorder = await start(manager)
         for batch in range(10):
             for step in range(100):
@@ -381,9 +389,7 @@ def _engine(recorder: aqrec.Recorder) -> Engine:
     return recorder._run.engine
 
 
-async def test_a_heartbeat_names_the_running_runs(
-    monkeypatch: pytest.MonkeyPatch, counted: Counted
-) -> None:
+async def test_a_heartbeat_names_the_running_runs(monkeypatch: pytest.MonkeyPatch, counted: Counted) -> None:
     import aqrec.engine._engine as module
     from aqrec.format._records import Heartbeat, decode_events
 
@@ -403,6 +409,7 @@ async def test_a_heartbeat_names_the_running_runs(
 
 
 def test_options_of_tests_are_the_defaults_but_for_what_they_name() -> None:
-    assert msgspec.structs.replace(
-        Options(), provenance=False, retry=options().retry, flush=options().flush
-    ) == options()
+    assert (
+        msgspec.structs.replace(Options(), provenance=False, retry=options().retry, flush=options().flush)
+        == options()
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import aqrec
@@ -125,7 +125,9 @@ async def test_processes_of_one_run_lose_and_overwrite_nothing(local_url: str) -
             rank.expect("ended")
             assert set(await read(local_url, "shared", "common")) >= set(before)
     await check(local_url, 3)
-    sealed = sorted(path.name for path in Path(local_url.removeprefix("file://")).glob("runs/shared/*.parquet"))
+    sealed = sorted(
+        path.name for path in Path(local_url.removeprefix("file://")).glob("runs/shared/*.parquet")
+    )
     assert len(sealed) == 3
     assert not list(Path(local_url.removeprefix("file://")).glob("journal/*/*"))
 
@@ -209,7 +211,9 @@ async def test_a_zombie_only_adds(local_url: str) -> None:
         assert zombie.process.stdout is not None
         run_id = zombie.process.stdout.readline().strip()
         async with aqrec.ExperimentManager(local_url, options=options()) as manager:
-            recorder = await (await manager.get_exp(experiment_name="e")).start(recorder_id=run_id, resume=True)
+            recorder = await (await manager.get_exp(experiment_name="e")).start(
+                recorder_id=run_id, resume=True
+            )
             assert await history(recorder, "loss") == [(0, 0.0)]
             recorder.log_metrics(step=1, loss=1)
             await recorder.end_run()
@@ -219,22 +223,21 @@ async def test_a_zombie_only_adds(local_url: str) -> None:
         assert await read(local_url, run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
         zombie.go()
     assert await read(local_url, run_id, "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
-    run_json = json.loads((Path(local_url.removeprefix("file://")) / "runs" / run_id / "run.json").read_bytes())
+    run_json = json.loads(
+        (Path(local_url.removeprefix("file://")) / "runs" / run_id / "run.json").read_bytes()
+    )
     assert run_json["params"] == {"late": True}
     assert len(run_json["sealed"]) == 2
 
 
-ACTIONS = st.lists(
-    st.tuples(
-        st.integers(0, 2),
-        st.sampled_from(["log", "log", "log", "stepless", "flush", "end", "start", "tag", "param", "read"]),
-    ),
-    max_size=25,
+ACTION = st.tuples(
+    st.integers(0, 2),
+    st.sampled_from(["log", "log", "log", "stepless", "flush", "end", "start", "tag", "param", "read"]),
 )
+SEALS = st.sampled_from(["run", "bulk", "never"])
 
 
-@given(actions=ACTIONS, seal=st.sampled_from(["run", "bulk", "never"]))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(actions=st.lists(ACTION, max_size=25), seal=SEALS)
 def test_interleaved_writers_agree(actions: list[tuple[int, str]], seal: Any) -> None:
     """Three writers of one run, in any order of doing; options that differ make engines that differ."""
     asyncio.run(_interleave(actions, seal))
@@ -310,7 +313,7 @@ async def test_creating_a_taken_id_is_refused(local_url: str) -> None:
 
 
 @pytest.mark.soak
-@given(actions=st.lists(ACTIONS.map(lambda some: some), min_size=1, max_size=4).map(lambda lists: sum(lists, [])), seal=st.sampled_from(["run", "bulk", "never"]))
+@given(actions=st.lists(ACTION, min_size=20, max_size=100), seal=SEALS)
 def test_interleaved_writers_agree_for_long(actions: list[tuple[int, str]], seal: Any) -> None:
     """As above, longer and more often."""
     asyncio.run(_interleave(actions, seal))

@@ -25,6 +25,7 @@ PUBLIC = (
     "aqrec.serialization",
     "aqrec.stores",
     "aqrec.sync",
+    "aqrec.sync.templates",
     "aqrec.templates",
     "aqrec.testing",
 )

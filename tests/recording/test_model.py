@@ -20,7 +20,9 @@ NUMBERS = st.one_of(st.floats(), st.integers(-(2**53), 2**53))
 STEPS = st.one_of(st.none(), st.integers(-5, 5), st.sampled_from([-(2**63), 2**63 - 1]))
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8)),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 PATHS = st.sampled_from(["a.json", "b.pkl", "folder/c.json", "folder/deep/d"])
@@ -105,7 +107,12 @@ class RecorderMachine(RuleBasedStateMachine):
         self.recorder(run).end_run(status)
         self.model[run].status = status
 
-    @rule(run=runs, step=STEPS, metrics=st.dictionaries(KEYS, NUMBERS, min_size=1, max_size=4), times=st.integers(1, 3))
+    @rule(
+        run=runs,
+        step=STEPS,
+        metrics=st.dictionaries(KEYS, NUMBERS, min_size=1, max_size=4),
+        times=st.integers(1, 3),
+    )
     def log_metrics(self, run: str, step: int | None, metrics: dict[str, float], times: int) -> None:
         for _ in range(times):
             self.recorder(run).log_batch(metrics, step=step)
@@ -201,7 +208,10 @@ class RecorderMachine(RuleBasedStateMachine):
 
 
 def steps_of(history: Any) -> list[int | None]:
-    return [None if missing else int(step) for step, missing in zip(history.step.fillna(0), history.step.isna(), strict=True)]
+    return [
+        None if missing else int(step)
+        for step, missing in zip(history.step.fillna(0), history.step.isna(), strict=True)
+    ]
 
 
 class MemoryMachine(RecorderMachine):

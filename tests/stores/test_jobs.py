@@ -37,6 +37,13 @@ async def test_a_call_that_waits_for_a_worker_never_begins_when_cancelled(
     for call in calls:
         call.cancel()
     done, late = await asyncio.wait(calls, timeout=10)
+    # nor does closing
+    other = LocalStore(tmp_path)
+    waiting = asyncio.create_task(other.get("key"))
+    await asyncio.sleep(0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await asyncio.wait_for(other.aclose(), 10)
     release.set()
     assert not late
     assert all(call.cancelled() for call in done)

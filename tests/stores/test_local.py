@@ -195,6 +195,30 @@ async def test_keys_too_long_to_be_legal_are_passed_over(store: LocalStore, root
     assert [len(key) for key in await keys(store)] == [1024]
 
 
+async def test_an_entry_that_the_file_system_shows_twice_is_listed_once(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As some do when it is replaced while they are read."""
+    for key in ("a/1", "a/2", "b"):
+        await store.put(key, b"1")
+    real = os.scandir
+
+    class Twice:
+        def __init__(self, fd: int) -> None:
+            self._entries, self._inner = iter(list(real(fd)) * 2), real(fd)
+
+        def __next__(self) -> os.DirEntry[str]:
+            return next(self._entries)
+
+        def close(self) -> None:
+            self._inner.close()
+
+    monkeypatch.setattr(os, "scandir", Twice)
+    assert await keys(store) == ["a/1", "a/2", "b"]
+    objects, folders = await store.list_dir()
+    assert ([info.key for info in objects], folders) == (["b"], ["a"])
+
+
 async def test_the_lost_and_found_of_a_file_system_is_passed_over(
     store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,3 +66,22 @@ async def test_what_the_caller_changes_later_is_not_stored() -> None:
 def test_names_are_checked(name: str) -> None:
     with pytest.raises(InvalidNameError):
         MemoryStore(name)
+
+
+async def test_calls_in_a_row_leave_room_for_other_tasks() -> None:
+    """Though none of them waits for anything."""
+    store = MemoryStore(uuid4().hex)
+    await store.put("key", b"1")
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    for _ in range(20):
+        await store.get("key")
+    counting.cancel()
+    assert turns >= 19
