@@ -70,6 +70,9 @@ class RecorderMachine(RuleBasedStateMachine):
     def make_url(self) -> str:
         return self.folder.name
 
+    def make_manager(self) -> ExperimentManager:
+        return ExperimentManager(self.make_url(), options=self.options)
+
     @initialize(seal=SEALS, capacity=st.sampled_from([1, 3, 1000]))
     def begin(self, seal: Any, capacity: int) -> None:
         self.options = Options(
@@ -78,7 +81,7 @@ class RecorderMachine(RuleBasedStateMachine):
             buffer=BufferOptions(capacity=capacity),
             flush=FlushOptions(hand_over_interval=0.001, journal_bytes=4096),
         )
-        self.manager = ExperimentManager(self.make_url(), options=self.options)
+        self.manager = self.make_manager()
 
     def recorder(self, run: str) -> Recorder:
         if run not in self.open:
@@ -162,7 +165,7 @@ class RecorderMachine(RuleBasedStateMachine):
             if model.status == "RUNNING":
                 model.status = "FINISHED"
         self.open.clear()
-        self.manager = ExperimentManager(self.make_url(), options=self.options)
+        self.manager = self.make_manager()
 
     @rule(run=runs)
     def read(self, run: str) -> None:
@@ -237,3 +240,4 @@ for case in (TestLocal, TestMemory):
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
+del case

@@ -1,5 +1,7 @@
 """Experiments and runs of one store through the blocking face."""
 
+from pathlib import Path
+
 import pytest
 
 from aqrec.errors import (
@@ -9,8 +11,9 @@ from aqrec.errors import (
     InvalidInputError,
     RecorderInitializationError,
     RecorderNotFoundError,
+    StorageError,
 )
-from aqrec.options import Options
+from aqrec.options import BufferOptions, Options
 from aqrec.sync import STATUS_FA, STATUS_FI, STATUS_R, ExperimentManager, Recorder, open_recorder
 from tests._support import no_thread_left
 
@@ -267,17 +270,31 @@ def test_no_thread_is_left(store_url: str, provenance: bool) -> None:
             recorder.save_objects(a=1)
 
 
-def test_a_manager_that_only_reads_writes_nothing(memory_url: str, quick: Options) -> None:
-    with ExperimentManager(memory_url, options=quick) as manager:
+def test_a_manager_that_only_reads_writes_nothing(tmp_path: Path, quick: Options) -> None:
+    with ExperimentManager(str(tmp_path / "lab"), options=quick) as manager:
         assert manager.list_experiments() == {}
         assert manager.search_records().empty
         with pytest.raises(ExperimentNotFoundError):
             manager.list_recorders()
         with pytest.raises(RecorderNotFoundError):
             manager.get_recorder(recorder_id="nobody")
-    with ExperimentManager(memory_url, options=quick) as manager:
-        assert manager._workspace.session.engine.statistics().bytes_written == 0
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_the_repr_hides_credentials(tmp_path: object) -> None:
+def test_the_repr_hides_credentials() -> None:
     assert repr(ExperimentManager("memory://lab")) == "ExperimentManager('memory://lab')"
+    assert "secret" not in repr(ExperimentManager("s3://key:secret@bucket/lab"))
+
+
+def test_strict_recording_says_at_the_closing_what_went_wrong(memory_url: str) -> None:
+    buffer = BufferOptions(capacity=1, overflow="drop_oldest")
+    manager = ExperimentManager(memory_url, options=Options(provenance=False, strict=True, buffer=buffer))
+    with no_thread_left():
+        manager.start_exp(recorder_id="r")
+        recorder = manager.get_recorder()
+        while not recorder.statistics().dropped:
+            recorder.log_metrics(step=0, loss=1.0)
+        with pytest.raises(StorageError, match="dropped"):
+            manager.close()
+    with ExperimentManager(memory_url) as again:
+        assert again.get_recorder(recorder_id="r").status == STATUS_FI
