@@ -3,12 +3,13 @@
 The file is one standard protocol 5 pickle with everything in band, which ``pickle.load`` reads.
 CPython's pickler passes a buffer of 64 KiB or more (arrays, pandas blocks, Arrow buffers, bytes) to
 the file's ``write`` as the object it is, and its unpickler has such a buffer filled by ``readinto``;
-so arrays are copied once, by the operating system. cloudpickle builds on the same pickler; dill's is
+so arrays are copied once, by the operating system. What pandas adds to that is avoided (`_add_reducers`). cloudpickle builds on the same pickler; dill's is
 written in Python and makes a temporary copy of one buffer at a time.
 """
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import sys
 from importlib import import_module
@@ -72,7 +73,10 @@ def pickle_writer(obj: object, pickler: str | None) -> Callable[[BinaryIO], None
 
     def write(file: BinaryIO) -> None:
         try:
-            factory(file, protocol=PROTOCOL).dump(obj)
+            pickler_of_call = factory(file, protocol=PROTOCOL)
+            if isinstance(pickler_of_call, pickle.Pickler):
+                _add_reducers(pickler_of_call)
+            pickler_of_call.dump(obj)
         except (OSError, MemoryError):
             raise
         except Exception as error:
@@ -123,6 +127,29 @@ def _pickler_class(pickler: str) -> Callable[..., Any]:
         ) from error
     chosen: Callable[..., Any] = module.Pickler
     return chosen
+
+
+def _add_reducers(pickler: pickle.Pickler) -> None:
+    """Spare a copy of Arrow-backed columns, which pandas makes when they are pickled."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return
+    kinds: list[Any] = [pandas.arrays.ArrowExtensionArray]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    known: Any = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
+    pickler.dispatch_table = {**dict.fromkeys(kinds, _reduce_arrow_array), **known}
+
+
+def _reduce_arrow_array(array: Any) -> Any:
+    # pandas joins the chunks of a column into a new array, even a single one. It may be taken as it is
+    # unless it is a part of something larger, all of which would be stored.
+    state = dict(vars(array))
+    chunks = getattr(state.get("_pa_array"), "chunks", ())
+    if len(chunks) != 1 or chunks[0].get_total_buffer_size() > 1.05 * chunks[0].nbytes + 4096:
+        return array.__reduce_ex__(PROTOCOL)
+    state["_pa_array"] = chunks[0]
+    return copyreg.__newobj__, (type(array),), state
 
 
 CODECS = (PickleCodec(),)
