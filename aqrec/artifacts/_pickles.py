@@ -138,18 +138,20 @@ def _add_reducers(pickler: pickle.Pickler) -> None:
     for kind in kinds:
         kinds += kind.__subclasses__()
     known: Any = getattr(pickler, "dispatch_table", copyreg.dispatch_table)
-    pickler.dispatch_table = {**dict.fromkeys(kinds, _reduce_arrow_array), **known}
+    # cloudpickle's class attribute of this name hides the slot that counts.
+    slot: Any = vars(pickle.Pickler)["dispatch_table"]
+    slot.__set__(pickler, {**dict.fromkeys(kinds, _reduce_arrow_array), **known})
 
 
 def _reduce_arrow_array(array: Any) -> Any:
     # pandas joins the chunks of a column into a new array, even a single one. It may be taken as it is
     # unless it is a part of something larger, all of which would be stored.
     state = dict(vars(array))
-    chunks = getattr(state.get("_pa_array"), "chunks", ())
+    chunks: list[Any] = getattr(state.get("_pa_array"), "chunks", [])
     if len(chunks) != 1 or chunks[0].get_total_buffer_size() > 1.05 * chunks[0].nbytes + 4096:
         return array.__reduce_ex__(PROTOCOL)
     state["_pa_array"] = chunks[0]
-    return copyreg.__newobj__, (type(array),), state
+    return vars(copyreg)["__newobj__"], (type(array),), state
 
 
 CODECS = (PickleCodec(),)

@@ -295,9 +295,17 @@ class PointLog:
 
     def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
         """Do as `log`, with a timestamp (ms since epoch) of the caller's."""
-        if type(timestamp) is not int or not 0 <= timestamp < 2**53:
-            raise InvalidValueError(f"timestamp {timestamp!r}: give whole milliseconds since epoch")
-        return self._log_carefully(step, metrics, timestamp)
+        return self._log_carefully(step, metrics, _timestamp(timestamp))
+
+    @staticmethod
+    def check(step: int | None, timestamp: int | None, metrics: dict[str, float]) -> None:
+        """Raise what logging these would raise, and log nothing."""
+        for key, value in metrics.items():
+            _number(check_key_name("metric", key), value)
+        if step is not None:
+            _step(step)
+        if timestamp is not None:
+            _timestamp(timestamp)
 
     def _log_carefully(self, step: int | None, metrics: dict[str, float], timestamp: int) -> Room | None:
         numbers = {key: _number(check_key_name("metric", key), value) for key, value in metrics.items()}
@@ -339,6 +347,12 @@ def _number(key: str, value: object) -> float:
         raise InvalidValueError(
             f"metric {key!r} is a {type(value).__name__}, which is no single number ({error}); log one number a key"
         ) from error
+
+
+def _timestamp(timestamp: object) -> int:
+    if type(timestamp) is not int or not 0 <= timestamp < 2**53:
+        raise InvalidValueError(f"timestamp {timestamp!r}: give whole milliseconds since epoch")
+    return timestamp
 
 
 def _step(step: object) -> int:

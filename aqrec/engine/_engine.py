@@ -174,13 +174,13 @@ class Engine:
         if state is None:
             state = RunState(doc.run_id, self.buffer, made_id=made_id)
             state.restore(doc, self.writer)
-        self.runs[doc.run_id] = self._forgotten[doc.run_id] = state
+        self._forgotten[doc.run_id] = state
         return state
 
     def run_started(self, state: RunState) -> None:
         """Count a run as running: it is part of the heartbeat until `run_ended`."""
         state.ended = False
-        self._running[state.run_id] = state
+        self.runs[state.run_id] = self._running[state.run_id] = state
 
     def after_fork(self) -> None:
         """Become a new writer: what waits belongs to the parent, and its thread and files do, too."""
@@ -195,7 +195,7 @@ class Engine:
             # The recorders of this process hold the parent's point log: it goes on, for the new writer.
             fresh.points = state.points
             fresh.points.state, fresh.points.dropped = fresh, 0
-            self.runs[run_id] = self._forgotten[run_id] = fresh
+            self._forgotten[run_id] = fresh
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
@@ -350,7 +350,9 @@ class Engine:
         events.extend(self._routine_events(now, everything=bool(flushes)))
         for at in range(0, len(events), _EVENTS_PER_FRAME):
             self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)
-        catalog.hand_over()
+        # While the journal takes nothing, events would tell of points that nobody can read.
+        if journal.ready or not journal.pending_bytes:
+            catalog.hand_over()
         self._advance(flushes, journal, catalog, now)
 
     def _drain(self) -> dict[Schema, list[bytes]]:
@@ -424,7 +426,7 @@ class Engine:
 
     def _drops(self) -> list[Event]:
         events: list[Event] = []
-        for state in self.runs.values():
+        for state in list(self._forgotten.values()):
             if state.points.dropped > state.dropped_told:
                 state.dropped_told = state.points.dropped
                 events.append(

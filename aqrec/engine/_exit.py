@@ -152,6 +152,7 @@ def _at_exit() -> None:
 
 
 def _at_child_end() -> None:
+    # Python 3.13 has handled the exception by now, and shows nothing of it.
     _leave(*_outcome(sys.exception(), "the child process ended"))
 
 

@@ -194,5 +194,5 @@ class Sealer:
         gone = [segment.key for segment in done if segment.written]
         if gone:
             await self._host.store.delete(gone)
-        for segment in done:
-            self._journal.segments.remove(segment)
+        # In place, and all at once: another run's end may have come to the same conclusion meanwhile.
+        self._journal.segments[:] = [segment for segment in self._journal.segments if segment not in done]

@@ -179,6 +179,8 @@ class Run:
             points = [(step, timestamp, dict(cast("Mapping[str, float]", metrics)))]
         else:
             points = [(at, stamp, {key: value}) for key, value, at, stamp in metrics]
+            for point in points:
+                self.points.check(*point)
         room: Room | None = None
         for at, stamp, values_of in points:
             more = self.log(at, values_of) if stamp is None else self.log_at(at, stamp, values_of)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from aqrec.artifacts import TrustPolicy, copy_file, read_object, write_object
@@ -91,9 +92,29 @@ def test_compressing(tmp_path: Path) -> None:
         read_object(file, codec="pickle", compression="zstd", size=digest.size, checksum=digest.checksum)
 
 
-def test_the_file_gets_the_arrays_own_memory() -> None:
+def memory_of_array() -> Any:
     obj = array()
-    start, end = obj.__array_interface__["data"][0], obj.__array_interface__["data"][0] + obj.nbytes
+    return obj, obj.__array_interface__["data"][0], obj.nbytes
+
+
+def memory_of_frame() -> Any:
+    obj = frame()
+    values = obj.to_numpy()
+    assert values.base is not None
+    return obj, values.T.__array_interface__["data"][0], values.nbytes
+
+
+def memory_of_text() -> Any:
+    chunk = pa.array(np.arange(1_000_000)).cast(pa.large_string())
+    series = pd.Series(pd.array(pa.chunked_array([chunk]), dtype="string[pyarrow]"), copy=False)
+    data = chunk.buffers()[2]
+    return pd.DataFrame({"text": series}, copy=False), data.address, data.size
+
+
+@pytest.mark.parametrize("make", [memory_of_array, memory_of_frame, memory_of_text])
+@pytest.mark.parametrize("pickler", ["pickle", "cloudpickle"])
+def test_the_file_gets_the_objects_own_memory(make: Any, pickler: str) -> None:
+    obj, start, size = make()
     inside = 0
 
     class Spy(io.RawIOBase):
@@ -103,8 +124,8 @@ def test_the_file_gets_the_arrays_own_memory() -> None:
         def write(self, data: Any, /) -> int:
             nonlocal inside
             address = np.frombuffer(data, "u1").__array_interface__["data"][0]
-            inside += len(data) if start <= address < end else 0
+            inside += len(data) if start <= address < start + size else 0
             return len(data)
 
-    write_object(Spy(), obj, codec="pickle")  # type: ignore[arg-type]
-    assert inside == obj.nbytes
+    write_object(Spy(), obj, codec="pickle", pickler=pickler)  # type: ignore[arg-type]
+    assert inside == size

@@ -147,6 +147,27 @@ def test_compressed_frames_come_back(name: str) -> None:
     assert same(round_trip(FRAMES[name], "pickle", compression="zstd"), FRAMES[name])
 
 
+ARROW = pd.Series([f"text {i}" for i in range(20_000)], dtype="string[pyarrow]")
+
+
+@pytest.mark.parametrize(
+    "series",
+    [
+        ARROW,
+        ARROW[5:9],
+        ARROW[:0],
+        ARROW[1:],
+        pd.concat([ARROW, ARROW]),
+        ARROW.str.len().astype("int64[pyarrow]"),
+    ],
+)
+def test_parts_of_arrow_columns_come_back_and_take_no_more_room(series: Any) -> None:
+    data, digest = save(series, "pickle")
+    assert same(load(data, "pickle", digest), series)
+    assert same(pickle.loads(data), series)
+    assert len(data) < 1.1 * len(plain(series)) + 100
+
+
 def test_a_frame_that_comes_back_can_be_written_to() -> None:
     back = round_trip(FRAMES["numbers"], "pickle")
     back.iloc[0, 0] = -1.0

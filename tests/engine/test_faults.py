@@ -228,6 +228,35 @@ async def test_a_reader_meanwhile_never_loses_what_it_could_see(kind: str, tmp_p
     assert await read(store.clean, recorder.id, "loss") == [(n, float(n)) for n in range(40)]
 
 
+async def test_whoever_reads_that_a_run_ended_finds_its_points(kind: str, tmp_path: Path) -> None:
+    """Also while the journal cannot be written and the event log can."""
+    failing = False
+    store = Fixture(
+        kind,
+        tmp_path,
+        lambda operation, key, _n: (
+            broken() if failing and operation in WRITES and key.startswith("journal") else None
+        ),
+    )
+    async with aqrec.ExperimentManager(
+        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)
+    ) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(step=0, loss=0)
+        await recorder.flush()
+        failing = True
+        recorder.log_metrics(step=1, loss=1)
+        await recorder.end_run()
+        async with aqrec.ExperimentManager(store.clean, options=options()) as other:
+            again = await other.get_recorder(recorder_id=recorder.id)
+            assert (again.status, len(await history(again, "loss"))) == ("RUNNING", 1)
+        failing = False
+    async with aqrec.ExperimentManager(store.clean, options=options()) as other:
+        again = await other.get_recorder(recorder_id=recorder.id)
+        assert (again.status, len(await history(again, "loss"))) == ("FINISHED", 2)
+
+
 async def test_close_is_bounded_and_names_what_is_not_stored(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, no_threads_left: None
 ) -> None:

@@ -303,6 +303,46 @@ async def _agree(recorder: aqrec.Recorder, points: Any, params: Any, tags: Any) 
     assert {key: value for key, value in (await recorder.list_tags()).items() if key == "t"} == tags
 
 
+@pytest.mark.parametrize("seal", ["run", "bulk"])
+async def test_reading_while_others_seal_never_misses_a_point(local_url: str, seal: Any) -> None:
+    """Journals disappear and Parquet appears under the reader's eyes."""
+    writing = aqrec.ExperimentManager(local_url, options=options(seal=seal, journal_bytes=4096))
+    reading = aqrec.ExperimentManager(local_url, options=options(sync=59))
+    async with writing as manager, reading as other:
+        experiment = await manager.get_exp(experiment_name="e")
+        logged = 0
+        done = asyncio.Event()
+        await (await experiment.start(recorder_id="r")).flush()
+
+        async def write() -> None:
+            nonlocal logged
+            for session in range(15):
+                recorder = await experiment.start(recorder_id="r", resume=True)
+                for _ in range(30):
+                    step = 30 * session + _
+                    recorder.log_metrics(step=step, loss=step, other=0.5)
+                    await asyncio.sleep(0.0005)
+                await recorder.flush()
+                logged = 30 * (session + 1)
+                await recorder.end_run()
+            done.set()
+
+        async def read_on() -> None:
+            reads = 0
+            while not done.is_set() or not reads:
+                acknowledged = logged
+                points = await history(await other.get_recorder(recorder_id="r"), "loss")
+                assert len(points) >= acknowledged
+                assert points == [(step, float(step)) for step in range(len(points))]
+                reads += 1
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(write())
+            for _ in range(2):
+                group.create_task(read_on())
+    assert await read(local_url, "r", "loss") == [(step, float(step)) for step in range(450)]
+
+
 async def test_creating_a_taken_id_is_refused(local_url: str) -> None:
     async with aqrec.ExperimentManager(local_url, options=options()) as manager:
         experiment = await manager.get_exp(experiment_name="e")

@@ -284,3 +284,25 @@ def test_the_faces_mean_the_same_run_and_experiment(memory_url: str, quick: Opti
         assert manager.get_exp(experiment_name="beta") != experiment
         with ExperimentManager(memory_url, options=quick) as other:
             assert other.get_exp(experiment_name="alpha") == experiment
+
+
+def test_a_batch_with_one_bad_point_records_none_of_it(memory_url: str) -> None:
+    with open_recorder(memory_url) as recorder:
+        with pytest.raises(InvalidInputError, match="'bad'"):
+            recorder.log_batch([("good", 1.0, 0, None), ("bad", "x", 1, None)])  # type: ignore[list-item]
+        assert recorder.list_metrics() == {}
+
+
+def test_listing_runs_leaves_nothing_behind_in_the_engine(memory_url: str) -> None:
+    with ExperimentManager(memory_url) as manager:
+        experiment = manager.get_exp(experiment_name="many")
+        for _ in range(5):
+            with experiment.create_recorder() as recorder:
+                recorder.log_metrics(loss=1.0)
+    with ExperimentManager(memory_url) as manager:
+        assert len(manager.list_recorders(experiment_name="many")) == 5
+        assert not recorder_states(manager)
+
+
+def recorder_states(manager: ExperimentManager) -> dict[str, object]:
+    return dict(manager._workspace.session.engine.runs)
