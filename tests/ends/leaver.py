@@ -22,7 +22,7 @@ import pandas  # noqa: F401, ICN001
 import pyarrow.parquet  # noqa: F401
 
 import aqrec
-import aqrec.recording._artifacts  # noqa: F401
+import aqrec.recording._artifacts
 from aqrec.options import Options
 from aqrec.stores import WrapperAppender, WrapperStore, open_store, register_store
 from aqrec.sync import R

@@ -18,7 +18,7 @@ import time
 import traceback
 
 import numpy as np
-import pandas  # noqa: F401 - imported here, not in each child
+import pandas as pd  # noqa: F401 - imported here, not in each child
 import pyarrow.parquet  # noqa: F401
 import yaml  # noqa: F401
 
@@ -115,12 +115,11 @@ class Victim:
         self.note("ended", recorder.id)
 
     def save(self) -> None:
-        """Save large arrays, one after another, replacing the first again and again."""
+        """Save large arrays, one after another."""
         recorder = self.begin()
         os.write(1, b"r")
         for n in range(1_000):
-            self.note("begins", recorder.id, n)
-            recorder.save_objects(**{"big.npy": np.full(BIG, n, np.float64)})
+            recorder.save_objects(**{f"big{n}.npy": np.full(BIG, n, np.float64)})
             self.note("saved", recorder.id, n)
 
 

@@ -17,6 +17,7 @@ from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Store, Torn, op
 from tests.engine.support import HeldStore, history, options, read, serve
 
 WRITES = {"put", "create", "put_stream", "open_append", "append.write", "append.sync"}
+READS = {"get", "get_stream", "head", "list", "delete"}
 KINDS = ("local", "memory", "segments")
 
 
@@ -99,26 +100,38 @@ async def _job(
     return recorder.id, points, params
 
 
-@pytest.mark.parametrize("p", [0.1, 0.3])
-@pytest.mark.parametrize("seed", range(2))
-async def test_random_failures_lose_nothing_and_double_nothing(
-    kind: str, tmp_path: Path, p: float, seed: int, no_threads_left: None
-) -> None:
-    store = Fixture(kind, tmp_path, chance(seed, p))
+async def _chaos(store: Fixture, seed: int) -> None:
     async with aqrec.ExperimentManager(store.url, options=options(sync=0.01, segment=0.01)) as manager:
         experiment = await insist(lambda: manager.get_exp(experiment_name="chaos"))
         done = await asyncio.gather(*(_job(experiment, number, seed * 10 + number) for number in range(3)))
     assert store.injected
     async with aqrec.ExperimentManager(store.clean, options=options()) as manager:
-        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {
-            run_id for run_id, _, _ in done
-        }
+        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {run_id for run_id, _, _ in done}
         for run_id, points, params in done:
             recorder = await manager.get_recorder(recorder_id=run_id)
             assert await history(recorder, "loss") == points
             assert await recorder.list_params() == params
             assert recorder.status == "FINISHED"
             assert await recorder.list_metrics() == {"loss": points[-1][1]}
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+@pytest.mark.parametrize("seed", range(2))
+async def test_random_failures_lose_nothing_and_double_nothing(
+    kind: str, tmp_path: Path, p: float, seed: int, no_threads_left: None
+) -> None:
+    await _chaos(Fixture(kind, tmp_path, chance(seed, p)), seed)
+
+
+async def test_random_failures_of_reads_too_lose_nothing(kind: str, tmp_path: Path, no_threads_left: None) -> None:
+    await _chaos(Fixture(kind, tmp_path, chance(7, 0.2, WRITES | READS)), 7)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 160))
+async def test_random_failures_for_long(kind: str, tmp_path: Path, seed: int, no_threads_left: None) -> None:
+    operations = WRITES | READS if seed % 2 else WRITES
+    await _chaos(Fixture(kind, tmp_path, chance(seed, 0.05 + seed % 5 * 0.08, operations)), seed)
 
 
 @pytest.mark.parametrize("operation", sorted(WRITES))
@@ -163,7 +176,7 @@ async def test_a_full_disk_costs_time_and_no_data(
         ),
     )
     async with aqrec.ExperimentManager(
-        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)
+        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=1.0)
     ) as manager:
         experiment = await manager.get_exp(experiment_name="e")
         recorder = await experiment.create_recorder("r")
@@ -193,10 +206,9 @@ async def test_a_full_disk_costs_time_and_no_data(
     assert sum("trying again" in record.getMessage() for record in caplog.records) == 1
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"], indirect=True)
 async def test_a_reader_meanwhile_never_loses_what_it_could_see(kind: str, tmp_path: Path) -> None:
     """Files given up after a failure, and those that replace them, are read as one history at any moment."""
-    if kind == "segments":
-        pytest.skip("nothing is visible before it is durable")
     failing = False
     store = Fixture(
         kind,
@@ -239,7 +251,7 @@ async def test_whoever_reads_that_a_run_ended_finds_its_points(kind: str, tmp_pa
         ),
     )
     async with aqrec.ExperimentManager(
-        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=0.1)
+        store.url, options=options(sync=0.01, segment=0.01, flush_timeout=1.0)
     ) as manager:
         recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
         await recorder.start_run()
