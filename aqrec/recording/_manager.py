@@ -74,7 +74,11 @@ class ExperimentManager(ExperimentCalls):
         return Experiment(entry.experiment) if entry is not None else None
 
     async def __aenter__(self) -> Self:
-        await self._call(self._workspace.session.check())
+        try:
+            await self._call(self._workspace.session.check())
+        except BaseException:
+            await self._workspace.session.ashut()
+            raise
         return self
 
     async def __aexit__(

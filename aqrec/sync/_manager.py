@@ -74,7 +74,11 @@ class ExperimentManager(ExperimentCalls):
         return Experiment(entry.experiment) if entry is not None else None
 
     def __enter__(self) -> Self:
-        self._call(self._workspace.session.check())
+        try:
+            self._call(self._workspace.session.check())
+        except BaseException:
+            self._workspace.session.shut()
+            raise
         return self
 
     def __exit__(

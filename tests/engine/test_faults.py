@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import aqrec
+import aqrec.sync
 from aqrec.errors import FlushTimeoutError, StorageError
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Store, Torn, open_store
 from tests.engine.support import HeldStore, history, options, read, serve
@@ -101,12 +102,16 @@ async def _job(
 
 
 async def _chaos(store: Fixture, seed: int) -> None:
+    store.faulty = False
     async with aqrec.ExperimentManager(store.url, options=options(sync=0.01, segment=0.01)) as manager:
+        store.faulty = True
         experiment = await insist(lambda: manager.get_exp(experiment_name="chaos"))
         done = await asyncio.gather(*(_job(experiment, number, seed * 10 + number) for number in range(3)))
     assert store.injected
     async with aqrec.ExperimentManager(store.clean, options=options()) as manager:
-        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {run_id for run_id, _, _ in done}
+        assert (await manager.list_recorders(experiment_name="chaos")).keys() == {
+            run_id for run_id, _, _ in done
+        }
         for run_id, points, params in done:
             recorder = await manager.get_recorder(recorder_id=run_id)
             assert await history(recorder, "loss") == points
@@ -123,7 +128,9 @@ async def test_random_failures_lose_nothing_and_double_nothing(
     await _chaos(Fixture(kind, tmp_path, chance(seed, p)), seed)
 
 
-async def test_random_failures_of_reads_too_lose_nothing(kind: str, tmp_path: Path, no_threads_left: None) -> None:
+async def test_random_failures_of_reads_too_lose_nothing(
+    kind: str, tmp_path: Path, no_threads_left: None
+) -> None:
     await _chaos(Fixture(kind, tmp_path, chance(7, 0.2, WRITES | READS)), 7)
 
 
@@ -399,6 +406,28 @@ async def test_large_params_of_one_moment_are_all_stored(tmp_path: Path) -> None
             recorder.log_params(**{f"p{number}": text})
         await recorder.flush()
         assert [len(value) for value in (await recorder.list_params()).values()] == [25_000_000] * 4
+
+
+async def test_a_store_that_cannot_be_opened_leaves_nothing_running(
+    kind: str, tmp_path: Path, no_threads_left: None
+) -> None:
+    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("no such bucket"))
+    with pytest.raises(StorageError, match="no such bucket"):
+        async with aqrec.ExperimentManager(store.url, options=options()):
+            pass
+    with pytest.raises(StorageError, match="no such bucket"):
+        async with aqrec.open_recorder(store.url, options=options()):
+            pass
+    with (
+        pytest.raises(StorageError, match="no such bucket"),
+        aqrec.sync.ExperimentManager(store.url, options=options()),
+    ):
+        pass
+    with (
+        pytest.raises(StorageError, match="no such bucket"),
+        aqrec.sync.open_recorder(store.url, options=options()),
+    ):
+        pass
 
 
 async def test_losing_the_answer_to_the_marker_is_harmless(kind: str, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "-c", CRASHING, str(STORE)],
         check=False,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
     EXPECTED.write_text(json.dumps(read(str(STORE)), indent=1, sort_keys=True) + "\n")
 
