@@ -1,6 +1,7 @@
 """What every test gets: property profiles, a guard of the loop, stores to run on, other interpreters."""
 
 import os
+import signal
 import re
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if IN_CI els
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests of Ctrl-C would wait for ever.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for marker in (
         "blocks_loop(reason): this async test may block its event loop, for the reason given",
         "no_blocking: guard this synchronous test as async tests are guarded",
