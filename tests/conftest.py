@@ -1,8 +1,8 @@
 """What every test gets: property profiles, a guard of the loop, stores to run on, other interpreters."""
 
 import os
-import signal
 import re
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
