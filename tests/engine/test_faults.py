@@ -418,16 +418,13 @@ async def test_a_store_that_cannot_be_opened_leaves_nothing_running(
     with pytest.raises(StorageError, match="no such bucket"):
         async with aqrec.open_recorder(store.url, options=options()):
             pass
-    with (
-        pytest.raises(StorageError, match="no such bucket"),
-        aqrec.sync.ExperimentManager(store.url, options=options()),
-    ):
-        pass
-    with (
-        pytest.raises(StorageError, match="no such bucket"),
-        aqrec.sync.open_recorder(store.url, options=options()),
-    ):
-        pass
+
+
+def test_nor_does_it_on_the_blocking_face(kind: str, tmp_path: Path, no_threads_left: None) -> None:
+    store = Fixture(kind, tmp_path, lambda operation, _key, _n: broken("no such bucket"))
+    for opened in (aqrec.sync.ExperimentManager, aqrec.sync.open_recorder):
+        with pytest.raises(StorageError, match="no such bucket"), opened(store.url, options=options()):
+            pass
 
 
 async def test_losing_the_answer_to_the_marker_is_harmless(kind: str, tmp_path: Path) -> None:
