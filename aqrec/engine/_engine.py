@@ -56,7 +56,6 @@ from aqrec.stores import Store, open_store
 __all__ = ["Engine", "read_marker"]
 
 logger = logging.getLogger("aqrec")
-
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT = 300.0
@@ -248,8 +247,7 @@ class Engine:
             return
         self._wakeup, self._hurry = asyncio.Event(), asyncio.Event()
         # Fixed now: a writer that a failed commit left undone must not take another name.
-        writer, flush = self.writer, self.options.flush
-        identity = new_id()
+        writer, flush, identity = self.writer, self.options.flush, new_id()
         self._journal = make_log(
             self.store, writer, lambda n: layout.journal_key(writer, n), flush.journal_bytes
         )

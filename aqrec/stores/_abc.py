@@ -41,7 +41,8 @@ Children: TypeAlias = tuple[list[ObjectInfo], list[str]]
 class Appender(abc.ABC):
     """A growing object with one writer.
 
-    All methods block and are called from one thread at a time. Once a call has failed, writing and syncing
+    All methods block and are called from one thread at a time, except that `write` may be called while another thread is
+    in `sync`, and does not wait for it. Once a call has failed, writing and syncing
     raise `StorageError`; after `close`, or `Store.aclose`, they raise `ClosedError`.
     """
 

@@ -43,15 +43,35 @@ class LocalAppender(Appender):
         self._failure = failure
         self._on_close = on_close
         self._broken = False
-        self._lock = threading.Lock()  # the store may close it while a writer thread uses it
+        self._lock = (
+            threading.Lock()
+        )  # the store may close it, and a worker sync it, while another thread writes
 
     def write(self, data: bytes) -> None:
         """Write all of `data` behind what is there."""
-        self._do(lambda: write_all(self._fd, memoryview(data).cast("B")))
+        with self._lock:
+            self._check()
+            self._broken = True
+            try:
+                write_all(self._fd, memoryview(data).cast("B"))
+            except OSError as error:
+                raise self._failure(error) from error
+            self._broken = False
 
     def sync(self) -> None:
-        """Call fdatasync; the file's name is durable since it was opened."""
-        self._do(lambda: os.fdatasync(self._fd))
+        """Call fdatasync; the file's name is durable since it was opened. Writing goes on meanwhile."""
+        with self._lock:
+            self._check()
+            # A descriptor of its own: a slow disk must hold up neither `write` nor `close`.
+            fd = os.dup(self._fd)
+        try:
+            os.fdatasync(fd)
+        except OSError as error:
+            with self._lock:
+                self._broken = True
+            raise self._failure(error) from error
+        finally:
+            os.close(fd)
 
     def close(self) -> None:
         """Close the file without syncing."""
@@ -61,18 +81,11 @@ class LocalAppender(Appender):
             self._on_close(self)
             os.close(fd)
 
-    def _do(self, step: Callable[[], None]) -> None:
-        with self._lock:
-            if self._fd < 0:
-                raise ClosedError("this appender is closed; begin a new object with open_append")
-            if self._broken:
-                raise StorageError("an earlier call of this appender failed; close it and begin a new object")
-            self._broken = True
-            try:
-                step()
-            except OSError as error:
-                raise self._failure(error) from error
-            self._broken = False
+    def _check(self) -> None:
+        if self._fd < 0:
+            raise ClosedError("this appender is closed; begin a new object with open_append")
+        if self._broken:
+            raise StorageError("an earlier call of this appender failed; close it and begin a new object")
 
     def __del__(self) -> None:
         if self._fd >= 0:

@@ -1,7 +1,9 @@
 """What a power loss leaves of the local store: a model of a disk that keeps only what was synced."""
 
+import asyncio
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -233,4 +235,27 @@ async def test_the_model_notices_what_is_left_out(
     store = LocalStore(tmp_path)
     await store.put("a/key", b"data")
     assert getattr(disk, found)
+    await store.aclose()
+
+
+@pytest.mark.blocks_loop("appenders block")
+async def test_writing_does_not_wait_for_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow disk must not hold up the hand-over of what is logged meanwhile."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(fd: int) -> None:
+        begun.set()
+        assert go_on.wait(30)
+
+    store = LocalStore(tmp_path)
+    appender = await store.open_append("log")
+    appender.write(b"a")
+    monkeypatch.setattr(os, "fdatasync", slow)
+    syncing = asyncio.get_running_loop().run_in_executor(None, appender.sync)
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 30)
+    await asyncio.get_running_loop().run_in_executor(None, appender.write, b"b")
+    assert (tmp_path / "log").read_bytes() == b"ab"
+    go_on.set()
+    await syncing
+    appender.close()
     await store.aclose()
