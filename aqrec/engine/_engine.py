@@ -58,8 +58,7 @@ __all__ = ["Engine", "read_marker"]
 logger = logging.getLogger("aqrec")
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
-_HEARTBEAT = 300.0
-_CLOSE_GRACE = 1.0
+_HEARTBEAT, _CLOSE_GRACE = 300.0, 1.0
 _points_encoder = msgspec.msgpack.Encoder()
 
 
@@ -580,17 +579,17 @@ class Engine:
                 logger.error("aqrec: a call to %s hangs; it is left to end by itself", self.store.url)
 
     async def _close_orderly(self) -> None:
-        journal, catalog = self._journal, self._catalog
-        if journal is None or catalog is None:
+        journal, catalog, sealer = self._journal, self._catalog, self._sealer
+        if journal is None or catalog is None or sealer is None:
             return
         await self.flush(timeout=float("inf"))
-        assert self._sealer is not None
-        await self._sealer.finish()
+        await sealer.finish()
+        await self.flush(timeout=float("inf"))  # what says where sealed points are, before their journal goes
         while self._commit_task is not None:
             await asyncio.shield(self._commit_task)
-        await journal.close(keep=self._sealer.needed)
+        await journal.close(keep=sealer.needed)
         await catalog.close(keep=lambda _: True)
-        await self._sealer.free_journal()
+        await sealer.free_journal()
 
     def release(self) -> None:
         """Leave the runtime; call it off the engine thread, after `close`."""

@@ -74,11 +74,13 @@ class Sealer:
         return []
 
     async def finish(self) -> None:
-        """Seal what waits."""
+        """Seal what waits, and wait for what is being sealed."""
         if self._task is not None:
             await self._task
         if self._waiting:
             await self._seal_waiting()
+        async with self._lock:
+            pass
 
     def cancel(self) -> None:
         """Give up what is being sealed; it stays in the journal."""

@@ -26,7 +26,8 @@ __all__ = ["read_metric_history"]
 
 logger = logging.getLogger("aqrec")
 
-_ATTEMPTS = 3
+_ATTEMPTS = 20
+_STILL = 3
 _Found = tuple[int, HistoryPart]
 """(number of the frame, its points)"""
 
@@ -39,22 +40,30 @@ async def read_metric_history(
     `document` reads the run's document. It is asked again when a journal that it speaks of is gone: sealed meanwhile.
     """
     parts: list[HistoryPart] = []
+    seen: list[tuple[int, dict[str, int]]] = []
     for attempt in range(_ATTEMPTS):
+        doc = await document()
+        seen.append((len(doc.sealed), dict(doc.through)))
         try:
-            parts, complete = await _read_parts(store, await document(), key)
+            parts, complete = await _read_parts(store, doc, key)
         except ObjectNotFoundError:
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
         if complete:
             break
+        if seen[-_STILL:] == [seen[-1]] * _STILL:  # nobody is sealing: a journal is damaged
+            _say_incomplete(store, key)
+            break
     else:
-        logger.error(
-            "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says",
-            key,
-            store.url,
-        )
+        _say_incomplete(store, key)
     return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
+
+
+def _say_incomplete(store: Store, key: str) -> None:
+    logger.error(
+        "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says", key, store.url
+    )
 
 
 async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], bool]:

@@ -106,6 +106,18 @@ FIRST, LATER = 20, 40
 MOST_STOPS = 40
 
 
+async def _until_stored(url: str, key: str) -> None:
+    async with aqrec.ExperimentManager(url, options=options()) as manager:
+        recorder = await (await manager.get_exp(experiment_name="other")).create_recorder()
+
+        async def stored() -> bool:
+            return key in {info.key async for info in recorder._run.engine.store.list("runs")}
+
+        with anyio.fail_after(10):
+            while not await recorder._call(stored()):
+                await anyio.sleep(0.005)
+
+
 async def _scenario(kind: str, tmp_path: Path, operation: str, at: int) -> bool:
     """Cancel the operation at the store's n-th call; return whether there was such a call."""
     stops = Stops()
@@ -149,9 +161,7 @@ async def _scenario(kind: str, tmp_path: Path, operation: str, at: int) -> bool:
         await recorder.flush()
         assert await history(recorder, "loss") == [(step, float(step)) for step in range(LATER)]
         if operation == "end_run":
-            with anyio.fail_after(10):
-                while (await recorder.refresh()).status != "FINISHED":
-                    await anyio.sleep(0.005)
+            await _until_stored(clean, f"runs/{recorder.id}/run.json")
         else:
             recorder.log_metrics(step=LATER, loss=LATER)
             await recorder.end_run()

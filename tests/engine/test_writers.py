@@ -303,6 +303,22 @@ async def _agree(recorder: aqrec.Recorder, points: Any, params: Any, tags: Any) 
     assert {key: value for key, value in (await recorder.list_tags()).items() if key == "t"} == tags
 
 
+async def test_a_writer_whose_clock_is_behind_overrides_what_it_has_read(memory_url: str) -> None:
+    ahead = aqrec.ExperimentManager(memory_url, options=options(sync=58))
+    behind = aqrec.ExperimentManager(memory_url, options=options(sync=59))
+    async with ahead as one, behind as other:
+        first = await (await one.get_exp(experiment_name="e")).start(recorder_id="r")
+        first._run.engine.clock.observe((ids.now_ms() + 3_600_000) << 16)
+        await first.set_tags(t="early")
+        await first.flush()
+        second = await (await other.get_exp(experiment_name="e")).start(recorder_id="r", resume=True)
+        await second.set_tags(t="late")
+        await second.end_run("FAILED")
+        for recorder in (first, second):
+            assert (await recorder.list_tags())["t"] == "late"
+            assert (await recorder.refresh()).status == "FAILED"
+
+
 @pytest.mark.parametrize("seal", ["run", "bulk"])
 async def test_reading_while_others_seal_never_misses_a_point(local_url: str, seal: Any) -> None:
     """Journals disappear and Parquet appears under the reader's eyes."""

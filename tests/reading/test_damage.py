@@ -6,12 +6,15 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 
 import aqrec
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, latest
-from aqrec.format._frames import Frame, decode_frames
+from aqrec.format._frames import HEADER, POINTS, Frame, decode_frames, encode_frame
+from aqrec.format._points import encode_points, row_packer
+from aqrec.format._records import LogHeader
 from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import MemoryStore
 from tests.engine.support import options
@@ -202,6 +205,55 @@ async def test_an_event_log_cut_anywhere_gives_a_state_the_run_once_had(
     assert counts == sorted(counts)
     assert set(counts) == {0, 1, 2, 3, 4} - ({4} if counts[-1] < 4 else set())
     assert caplog.records == []
+
+
+def _segment(first: int, numbers: list[int]) -> bytes:
+    header = msgspec.msgpack.encode(LogHeader(writer=WRITER, created=1, first=first))
+    rows = row_packer(1, stepped=False)
+    return encode_frame(HEADER, header) + b"".join(
+        encode_frame(POINTS, encode_points(n, "r", ["loss"], [rows(1000, float(n))], stepped=False))
+        for n in numbers
+    )
+
+
+async def _read_segments(*segments: bytes) -> list[float]:
+    store = MemoryStore(uuid.uuid4().hex)
+    for number, data in enumerate(segments):
+        await store.put(layout.journal_key(WRITER, number), data)
+
+    async def document() -> RunDocument:
+        return RunDocument(run_id="r", through={WRITER: 0})
+
+    frame = await read_metric_history(store, document, "loss")
+    values: list[float] = frame["value"].tolist()
+    return values
+
+
+WRITER = "0" * 32
+
+
+async def test_frames_that_were_written_again_after_a_failure_are_read_once() -> None:
+    whole = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert await _read_segments(_segment(0, [0, 1, 2, 3]), _segment(2, [2, 3, 4, 5])) == whole
+    assert (
+        await _read_segments(_segment(0, [0, 1, 2, 3]), _segment(2, []), _segment(2, [2, 3, 4, 5])) == whole
+    )
+    # The process died before it had written all of them again.
+    assert await _read_segments(_segment(0, [0, 1, 2, 3, 4, 5]), _segment(2, [2])) == whole
+    assert await _read_segments(_segment(0, [0, 1, 2, 3, 4, 5]), _segment(2, [])) == whole
+    assert await _read_segments(_segment(0, [0, 1, 2, 3, 4, 5]), b"") == whole
+
+
+async def test_a_damaged_copy_is_made_good_by_the_other_in_the_order_of_logging() -> None:
+    first, second = _segment(0, [0, 1, 2, 3]), _segment(1, [1, 2, 3, 4, 5])
+    for frame in frames(first)[2:]:
+        damaged = bytearray(first)
+        damaged[frame.offset + 20] ^= 0xFF
+        assert await _read_segments(bytes(damaged), second) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    for at in range(frames(second)[0].end):  # its header, which says that it repeats what was written before
+        damaged = bytearray(second)
+        damaged[at] ^= 0xFF
+        assert await _read_segments(first, bytes(damaged)) == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 async def test_a_torn_tail_is_read_on_when_the_file_grows(small: Small) -> None:
