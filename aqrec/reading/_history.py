@@ -50,7 +50,8 @@ async def read_metric_history(
             if attempt == _ATTEMPTS - 1:
                 raise
             continue
-        if complete:
+        # A segment goes only when its seal can be read: no new seal since, so none went while it was read.
+        if complete and (not doc.through or (await document()).sealed == doc.sealed):
             break
         if seen[-_STILL:] == [seen[-1]] * _STILL:  # nobody is sealing: a journal is damaged
             _say_incomplete(store, key)

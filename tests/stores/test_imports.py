@@ -7,7 +7,7 @@ def test_importing_the_stores_loads_nothing_that_only_some_calls_need() -> None:
     """Compared with what the package's other layers need anyway."""
     code = """
         import sys
-        import msgspec, pathlib, threading, zlib
+        import msgspec, pathlib, threading, urllib.parse, zlib
         before = set(sys.modules)
         sys.modules["aqrec"] = type(sys)("aqrec")  # its own imports are other tests' business
         sys.modules["aqrec"].__path__ = [sys.argv[1]]
