@@ -39,7 +39,7 @@ def main() -> None:
 
 async def _read(uri: str, run_id: str) -> object:
     async with aqrec.ExperimentManager(uri) as manager:
-        recorder = await manager.get_recorder(run_id)
+        recorder = await manager.get_recorder(recorder_id=run_id)
         assert (await recorder.list_params())["lr"] == 0.02
         assert len(await recorder.metric_history("loss")) == 1
         return await recorder.load_object("answer.pkl")
