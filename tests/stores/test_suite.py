@@ -83,6 +83,8 @@ class ReadsInTwoRequests(WrapperStore):
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         size = (await self.inner.head(key)).size
         first = await self.inner.get(key, start=start, end=size // 2)
+        for _ in range(5):
+            await asyncio.sleep(0)
         return first + await self.inner.get(key, start=size // 2, end=end)
 
 
