@@ -34,6 +34,7 @@ from aqrec.format._records import (
     UnknownEvent,
     decode_events,
 )
+from aqrec.reading._damage import report_damage
 from aqrec.stores import Store
 
 __all__ = ["Catalog", "ExperimentDocument"]
@@ -137,12 +138,7 @@ class Catalog:
                     damages.append(Damage(base + frame.offset, base + frame.end, tail=False))
         if damages:
             self.damage.setdefault(key, []).extend(damages)
-            logger.error(
-                "aqrec: %s in %s is damaged at %s; everything else in it was read",
-                key,
-                self.store.url,
-                ", ".join(f"bytes {d.offset} to {d.end}" for d in damages),
-            )
+            report_damage(key, self.store.url, damages)
 
     def _apply_all(self, events: Iterable[Event | UnknownEvent]) -> None:
         for event in events:

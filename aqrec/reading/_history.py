@@ -17,6 +17,7 @@ from aqrec.format._frames import HEADER, POINTS, Damage, scan
 from aqrec.format._parquet import HistoryPart, read_history
 from aqrec.format._points import columns, decode_points
 from aqrec.format._records import LogHeader
+from aqrec.reading._damage import report_damage
 from aqrec.stores import Store
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["read_metric_history"]
 logger = logging.getLogger("aqrec")
 
 _ATTEMPTS = 20
-_STILL = 3
 _Found = tuple[int, HistoryPart]
 """(number of the frame, its points)"""
 
@@ -40,34 +40,34 @@ async def read_metric_history(
     `document` reads the run's document. It is asked again when a journal that it speaks of is gone: sealed meanwhile.
     """
     parts: list[HistoryPart] = []
-    seen: list[tuple[int, dict[str, int]]] = []
-    for attempt in range(_ATTEMPTS):
-        doc = await document()
-        seen.append((len(doc.sealed), dict(doc.through)))
+    complete = False
+    doc = await document()
+    for _ in range(_ATTEMPTS):
+        gone: ObjectNotFoundError | None = None
         try:
-            parts, complete = await _read_parts(store, doc, key)
-        except ObjectNotFoundError:
-            if attempt == _ATTEMPTS - 1:
-                raise
-            continue
+            parts, complete, live = await _read_parts(store, doc, key)
+        except ObjectNotFoundError as error:
+            gone, complete, live = error, False, True
+        if complete and not live:
+            break
         # A segment goes only when its seal can be read: no new seal since, so none went while it was read.
-        if complete and (not doc.through or (await document()).sealed == doc.sealed):
+        latest = await document()
+        if latest.sealed == doc.sealed:
+            if gone is not None:
+                raise gone
             break
-        if seen[-_STILL:] == [seen[-1]] * _STILL:  # nobody is sealing: a journal is damaged
-            _say_incomplete(store, key)
-            break
-    else:
-        _say_incomplete(store, key)
+        doc, complete = latest, False
+    if not complete:
+        logger.error(
+            "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says",
+            key,
+            store.url,
+        )
     return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
 
 
-def _say_incomplete(store: Store, key: str) -> None:
-    logger.error(
-        "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says", key, store.url
-    )
-
-
-async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], bool]:
+async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], bool, bool]:
+    """Return the points, whether all that the document speaks of were found, and whether a journal was read."""
     parts: list[HistoryPart] = []
     sealed_through: dict[str, int] = {}
     for sealed in sorted(doc.sealed, key=lambda part: (part.writer, part.through)):
@@ -78,15 +78,16 @@ async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[Hi
                     sealed.key, lambda file: read_history(file, key=key, run_id=doc.run_id)
                 )
             )
-    complete = True
+    complete, live = True, False
     for writer in sorted(doc.through):
         after = sealed_through.get(writer, -1)
         if doc.end_time is not None and doc.through[writer] <= after:
             continue
+        live = True
         found, through = await _read_journal(store, writer, doc.run_id, key, after)
         parts.extend(found)
         complete = complete and max(through, after) >= doc.through[writer]
-    return parts, complete
+    return parts, complete, live
 
 
 async def _read_journal(
@@ -111,10 +112,7 @@ async def _read_journal(
         last, damages = await store.get_stream(segment, read)
         through = max(through, last)
         if damages:
-            spans = ", ".join(f"bytes {damage.offset} to {damage.end}" for damage in damages)
-            logger.error(
-                "aqrec: %s in %s is damaged at %s; everything else in it was read", segment, store.url, spans
-            )
+            report_damage(segment, store.url, damages)
     found.sort(key=lambda item: item[0])
     return [part for _, part in found], through
 
