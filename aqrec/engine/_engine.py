@@ -38,7 +38,7 @@ from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
 from aqrec.format._frames import EVENTS, MAX_PAYLOAD, POINTS, encode_frame
 from aqrec.format._ids import HybridClock, new_id, now_ms
-from aqrec.format._points import PointsFrame
+from aqrec.format._points import PointsFrame, encode_points
 from aqrec.format._records import (
     FORMAT_VERSION,
     Event,
@@ -59,7 +59,6 @@ logger = logging.getLogger("aqrec")
 _BATCH = 16_384
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT, _CLOSE_GRACE = 300.0, 1.0
-_points_encoder = msgspec.msgpack.Encoder()
 
 
 async def read_marker(store: Store) -> Marker | None:
@@ -115,13 +114,11 @@ class Engine:
         self._hurry: asyncio.Event | None = None
         self._journal: Log | None = None
         self._catalog: Log | None = None
-        self._opened: asyncio.Task[None] | None = None
         self._marked = False
         self._flushes: list[_Flush] = []
         self._committing: list[_Flush] = []
         self._serving: list[_Flush] = []
         self._seq = 0
-        self._events_popped = 0
         self._points = self._events = self._commits = self._retries = 0
         self._last_error = ""
         self._last_commit = self._last_summary = self._last_heartbeat = time.monotonic()
@@ -379,7 +376,7 @@ class Engine:
             frame = PointsFrame(self._seq, state.run_id, schema.keys, b"".join(rows), schema.stepped)
             self._seq += 1
             self._points += state.add(frame)
-            journal.write(frame.seq, state.run_id, encode_frame(POINTS, _points_encoder.encode(frame)))
+            journal.write(frame.seq, state.run_id, encode_frame(POINTS, encode_points(frame)))
             self._changed[state.run_id] = state
             if not state.announced:
                 state.announced = True

@@ -65,9 +65,9 @@ def row_packer(keys: int, *, stepped: bool) -> Callable[..., bytes]:
     return struct.Struct(f"<{'qq' if stepped else 'q'}{keys}d").pack
 
 
-def encode_points(seq: int, run_id: str, keys: list[str], rows: list[bytes], *, stepped: bool) -> bytes:
+def encode_points(frame: PointsFrame) -> bytes:
     """Return the payload of a POINTS frame."""
-    return _encoder.encode(PointsFrame(seq, run_id, keys, b"".join(rows), stepped))
+    return _encoder.encode(frame)
 
 
 def decode_points(payload: bytes) -> PointsFrame:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from aqrec.errors import CorruptError
 from aqrec.format import _frames as frames
 from aqrec.format._frames import EVENTS, HEADER, POINTS, Damage, Frame, decode_frames, encode_frame, scan
-from aqrec.format._points import columns, decode_points, encode_points, row_packer
+from aqrec.format._points import PointsFrame, columns, decode_points, encode_points, row_packer
 from aqrec.format._records import (
     ExperimentCreated,
     Heartbeat,
@@ -146,7 +146,7 @@ def test_points_frames_hold_rows_exactly(
         pack(step, stamp, *values[:width]) if stepped else pack(stamp, *values[:width])
         for step, stamp, values in rows
     ]
-    frame = decode_points(encode_points(7, "run", keys, packed, stepped=stepped))
+    frame = decode_points(encode_points(PointsFrame(7, "run", keys, b"".join(packed), stepped)))
     assert (frame.seq, frame.run_id, frame.keys) == (7, "run", keys)
     assert (frame.count, frame.points) == (len(rows), len(rows) * width)
     data = columns(frame)
@@ -169,7 +169,7 @@ def test_a_points_frame_that_cannot_be_decoded_is_corrupt(payload: bytes) -> Non
 def test_rows_that_are_cut_are_corrupt() -> None:
     row = row_packer(2, stepped=True)(1, 2, 3.0, 4.0)
     with pytest.raises(CorruptError, match="whole number of rows"):
-        decode_points(encode_points(0, "r", ["a", "b"], [row[:-1]], stepped=True))
+        decode_points(encode_points(PointsFrame(0, "r", ["a", "b"], row[:-1])))
 
 
 # --- events

@@ -13,7 +13,7 @@ import aqrec
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, latest
 from aqrec.format._frames import HEADER, POINTS, Frame, decode_frames, encode_frame
-from aqrec.format._points import encode_points, row_packer
+from aqrec.format._points import PointsFrame, encode_points, row_packer
 from aqrec.format._records import LogHeader
 from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import MemoryStore
@@ -211,7 +211,9 @@ def _segment(first: int, numbers: list[int]) -> bytes:
     header = msgspec.msgpack.encode(LogHeader(writer=WRITER, created=1, first=first))
     rows = row_packer(1, stepped=False)
     return encode_frame(HEADER, header) + b"".join(
-        encode_frame(POINTS, encode_points(n, "r", ["loss"], [rows(1000, float(n))], stepped=False))
+        encode_frame(
+            POINTS, encode_points(PointsFrame(n, "r", ["loss"], rows(1000, float(n)), stepped=False))
+        )
         for n in numbers
     )
 
