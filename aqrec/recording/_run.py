@@ -77,10 +77,7 @@ class Run:
         self.run_id = doc.run_id
         self.doc = doc
         self.lock_anew()
-        self._pid = os.getpid()
-        self._made_id = made_id
-        self._state: RunState = self.engine.run_state(doc, made_id=made_id)
-        self.points = self._state.points
+        self.points = self.engine.run_state(doc, made_id=made_id).points
         self.background: asyncio.Task[None] | None = None
         """Work that belongs to the run (collecting provenance) and that its end waits for."""
         self.log = self.points.log
@@ -122,26 +119,34 @@ class Run:
 
     def log_params(self, params: Mapping[str, object], *, quiet: bool = False) -> None:
         """Record params; `quiet` ones may differ from what an earlier process recorded."""
-        clean = self._clean("param", params)
+        self._post_params(self._clean("param", params), quiet=quiet)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        """Set tags, replacing older values."""
+        self._post_tags(self._clean("tag", tags))
+
+    def _post_params(self, clean: dict[str, values.Value], *, quiet: bool = False) -> None:
         with self._lock:
-            known = self.doc.params
-            for key in clean.keys() & known.keys():
-                if not same(clean[key], known[key]) and not quiet:
-                    raise ParamConflictError(
-                        f"param {key!r} is {known[key]!r} already and stays so; {clean[key]!r} was not recorded. "
-                        "Use a metric for what changes during a run, a tag for what may be replaced, or another key"
-                    )
-            fresh = {key: value for key, value in clean.items() if key not in known or quiet}
+            if not quiet:
+                self._refuse_conflicts(clean)
+            fresh = {key: value for key, value in clean.items() if key not in self.doc.params or quiet}
             if fresh:
                 packed = self._pack("params", fresh)
                 self.post(ParamsLogged(clock=self._clock(), run_id=self.run_id, params=packed, quiet=quiet))
 
-    def set_tags(self, tags: Mapping[str, object]) -> None:
-        """Set tags, replacing older values."""
-        clean = self._clean("tag", tags)
+    def _post_tags(self, clean: dict[str, values.Value]) -> None:
         if clean:
             packed = self._pack("tags", clean)
             self.post(TagsSet(clock=self._clock(), run_id=self.run_id, tags=packed))
+
+    def _refuse_conflicts(self, clean: dict[str, values.Value]) -> None:
+        known = self.doc.params
+        for key in clean.keys() & known.keys():
+            if not same(clean[key], known[key]):
+                raise ParamConflictError(
+                    f"param {key!r} is {known[key]!r} already and stays so; {clean[key]!r} was not recorded. "
+                    "Use a metric for what changes during a run, a tag for what may be replaced, or another key"
+                )
 
     def delete_tags(self, keys: Iterable[str]) -> None:
         """Delete tags; unknown ones are no error."""
@@ -158,19 +163,12 @@ class Run:
         timestamp: int | None,
     ) -> Room | None:
         """Log metrics, params and tags; bad params or tags are refused before any part is recorded."""
-        self._check_batch(params or {}, tags or {})
+        clean_tags, clean_params = self._clean("tag", tags or {}), self._clean("param", params or {})
+        self._refuse_conflicts(clean_params)
         room = self._log_points(metrics, step, timestamp)
-        self.log_params(params or {})
-        self.set_tags(tags or {})
+        self._post_params(clean_params)
+        self._post_tags(clean_tags)
         return room
-
-    def _check_batch(self, params: Mapping[str, object], tags: Mapping[str, object]) -> None:
-        self._clean("tag", tags)
-        for key, value in self._clean("param", params).items():
-            if key in self.doc.params and not same(value, self.doc.params[key]):
-                raise ParamConflictError(
-                    f"param {key!r} is {self.doc.params[key]!r} already; nothing was recorded"
-                )
 
     def _log_points(
         self, metrics: Mapping[str, float] | Iterable[Point], step: int | None, timestamp: int | None
@@ -219,7 +217,6 @@ class Run:
     def begin(self) -> None:
         """Set the run RUNNING and make this process responsible for its end."""
         engine = self.engine
-        self._pid = os.getpid()
         engine.run_started(self.state)
         self.session.begun[self.run_id] = self
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
