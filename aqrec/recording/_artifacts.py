@@ -87,9 +87,7 @@ async def save_objects(
     if local_path is not None:
         if objects:
             raise InvalidInputError("save_objects takes objects or a local_path, not both")
-        path = Path(local_path)
-        await run.session.prepare()
-        await _log_files(run, _files_of(path, artifact_path, content_only=True))
+        await _log_files(run, local_path, artifact_path, content_only=True)
         return
     plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
     await run.session.prepare()
@@ -176,15 +174,17 @@ def _files_of(path: Path, artifact_path: str | None, *, content_only: bool) -> l
 
 async def log_artifact(run: Run, local_path: str | os.PathLike[str], artifact_path: str | None) -> None:
     """Copy a file, or a folder under its own name, into the run."""
+    await _log_files(run, local_path, artifact_path, content_only=False)
+
+
+async def _log_files(
+    run: Run, local_path: str | os.PathLike[str], artifact_path: str | None, *, content_only: bool
+) -> None:
     await run.session.prepare()
-    loop = asyncio.get_running_loop()
-    files = await loop.run_in_executor(
-        None, lambda: _files_of(Path(local_path), artifact_path, content_only=False)
+    # A large folder takes a while to walk, and the engine has other things to do.
+    files = await asyncio.get_running_loop().run_in_executor(
+        None, lambda: _files_of(Path(local_path), artifact_path, content_only=content_only)
     )
-    await _log_files(run, files)
-
-
-async def _log_files(run: Run, files: list[tuple[Path, str]]) -> None:
     slots = asyncio.Semaphore(_FILES_AT_ONCE)
 
     async def one(source: Path, path: str) -> None:
@@ -290,11 +290,7 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
             partial = place.with_name(f"{place.name}.part-{os.getpid()}")
             try:
                 with partial.open("wb", buffering=0) as out:
-                    found = copy_file(file, out)
-                if found.checksum != ref.checksum:
-                    raise CorruptError(
-                        f"artifact {name!r} of run {run.run_id} is damaged: {found.checksum} instead of {ref.checksum}"
-                    )
+                    copy_file(file, out, size=ref.size, checksum=ref.checksum, name=f"{run.run_id}/{name}")
                 partial.replace(place)
             finally:
                 partial.unlink(missing_ok=True)
