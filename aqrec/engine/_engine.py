@@ -437,14 +437,14 @@ class Engine:
         """Decide who is served, and whether a commit is due."""
         # A file that is not begun yet, or that failed, takes nothing: only a commit begins one.
         stuck = any(log.failed or (log.pending_bytes and not log.ready) for log in (journal, catalog))
+        pending = journal.pending_bytes + catalog.pending_bytes
         for flush in flushes:
             if flush.target > self.buffer.popped and self.buffer.queue:
                 self._flushes.append(flush)
-            elif flush.durable or stuck or not self.store.supports_append:
+            elif pending and (flush.durable or stuck or not self.store.supports_append):
                 self._committing.append(flush)
             elif not flush.done.done():
                 flush.done.set_result(None)
-        pending = journal.pending_bytes + catalog.pending_bytes
         due = (
             self._committing
             or (pending and stuck)

@@ -66,10 +66,8 @@ class Sealer:
         if not state.unsealed:
             self._forget(state)
         elif mode == "bulk":
-            self._waiting[state.run_id] = state
-            self._waiting_points += sum(state.unsealed.values())
-            full = len(self._waiting) >= BULK_RUNS or self._waiting_points >= BULK_POINTS
-            if full and self._task is None:
+            self._wait_for_bulk(state)
+            if self._full and self._task is None:
                 self._task = asyncio.create_task(self._seal_waiting(), name="aqrec-bulk-seal")
         return []
 
@@ -87,17 +85,32 @@ class Sealer:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) >= BULK_RUNS or self._waiting_points >= BULK_POINTS
+
+    def _wait_for_bulk(self, state: RunState) -> None:
+        self._waiting[state.run_id] = state
+        self._waiting_points += sum(state.unsealed.values())
+
     async def _seal_waiting(self) -> None:
-        states, self._waiting, self._waiting_points = list(self._waiting.values()), {}, 0
+        """Seal what waits, and again what has gathered meanwhile, as long as it fills a file."""
         try:
-            if await self._seal(states, bulk=True):
-                await self._host.flush()
-                await self.free_journal()
-            for state in states:
-                self._forget(state)
-        except Exception as error:  # noqa: BLE001 - they stay in the journal, whatever went wrong
-            self._waiting.update({state.run_id: state for state in states})
-            self._host.fail("histories could not be sealed", error)
+            while True:
+                states, self._waiting, self._waiting_points = list(self._waiting.values()), {}, 0
+                try:
+                    if await self._seal(states, bulk=True):
+                        await self._host.flush()
+                        await self.free_journal()
+                except Exception as error:  # noqa: BLE001 - they stay in the journal, whatever went wrong
+                    for state in states:
+                        self._wait_for_bulk(state)
+                    self._host.fail("histories could not be sealed", error)
+                    return
+                for state in states:
+                    self._forget(state)
+                if not self._full:
+                    return
         finally:
             self._task = None
 

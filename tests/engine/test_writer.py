@@ -76,7 +76,7 @@ async def test_all_who_flush_at_once_share_one_commit(counted: Counted) -> None:
             recorder.log_metrics(loss=1.0)
         await asyncio.gather(*(recorder.flush() for recorder in recorders))
         after = await recorders[0].statistics()
-        assert after.commits - before.commits <= 8
+        assert after.commits - before.commits <= 2
         assert counted.total("append.sync", "put") <= 4  # a journal and an event log each time
         for recorder in recorders:
             await recorder.end_run()
@@ -246,7 +246,7 @@ async def test_bulk_sealing_goes_on_while_runs_end(monkeypatch: pytest.MonkeyPat
             ids.append(recorder.id)
             await recorder.end_run()
         async with asyncio.timeout(10):
-            while not await counted.keys("sealed"):
+            while len(await counted.keys("sealed")) < 2:
                 await asyncio.sleep(0.01)
     assert 2 <= len(await counted.keys("sealed")) <= 5
     assert await counted.keys("journal") == []
