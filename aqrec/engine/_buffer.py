@@ -180,15 +180,16 @@ class Buffer:
             else:
                 self.popped += 1
                 self.drop(oldest)
-            self._put(record)
+            self.put(record)
             return None
         self.waits += 1
         if len(self.queue) < 2 * self.capacity:
-            self._put(record)
+            self.put(record)
             return Room(self, [])
         return Room(self, [record])
 
-    def _put(self, record: Record) -> None:
+    def put(self, record: Record) -> None:
+        """Append a record, and tell the engine if it sleeps."""
         self.queue.append(record)
         if self.idle:
             self.wake()
@@ -197,7 +198,7 @@ class Buffer:
         """Put records that waited; return those that have to wait longer. When waiting has no use they are dropped."""
         for at, record in enumerate(records):
             if len(self.queue) < (2 * self.capacity if self._shedding else self.capacity):
-                self._put(record)
+                self.put(record)
             elif self._shedding:
                 self.drop(record[0])
             else:
@@ -328,9 +329,7 @@ class PointLog:
             if len(buffer.queue) >= buffer.capacity:
                 room = join(room, buffer.overflow(schema, row))
             else:
-                buffer.queue.append((schema, row))
-                if buffer.idle:
-                    buffer.wake()
+                buffer.put((schema, row))
         return room
 
 
