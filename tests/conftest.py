@@ -11,6 +11,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests._support import MINORS, EnvironmentUnavailableError, PythonEnvs, forbid_blocking, no_thread_left
+from tests._support.services.fixtures import (  # noqa: F401 - fixtures work by being here
+    SERVERS,
+    ceph_server,
+    fault_proxy,
+    rclone_s3,
+    s3_location,
+    s3_server,
+)
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
@@ -45,8 +53,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        # The first test to ask for an interpreter waits for its packages to be installed.
-        if "each_python" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+        # The first test to ask for an interpreter or a server waits for its packages to be installed.
+        wanted = set(getattr(item, "fixturenames", ()))
+        if wanted & {"each_python", *SERVERS} and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1200))
         (left_out if item.get_closest_marker("soak") and not soaking else chosen).append(item)
     if left_out:
