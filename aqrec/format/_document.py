@@ -31,6 +31,7 @@ from aqrec.format._records import (
 )
 
 __all__ = [
+    "ArtifactRival",
     "RunDocument",
     "SealedPart",
     "apply",
@@ -41,6 +42,9 @@ __all__ = [
 ]
 
 
+_MAX_RIVALS = 8
+
+
 class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
     """One Parquet object with points of the run."""
 
@@ -48,6 +52,13 @@ class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     through: int
     points: int
+
+
+class ArtifactRival(msgspec.Struct, frozen=True, kw_only=True):
+    """Another writer's save of an artifact: writers that raced for its key left the bytes of one of them."""
+
+    clock: int
+    ref: ArtifactRef
 
 
 class RunDocument(msgspec.Struct, kw_only=True):
@@ -76,6 +87,8 @@ class RunDocument(msgspec.Struct, kw_only=True):
     through: dict[str, int] = {}
     """writer -> sequence number of its last frame with points"""
     artifacts: dict[str, ArtifactRef] = {}
+    rivals: dict[str, list[ArtifactRival]] = {}
+    """path -> the latest save of each other writer, the latest first"""
     sealed: list[SealedPart] = []
     dropped: dict[str, int] = {}
     deleted: bool = False
@@ -126,8 +139,7 @@ def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one bra
             if _newer(doc, f"tags.{key}", clock, [], [doc.tags[key]] if key in doc.tags else []):
                 doc.tags.pop(key, None)
     elif isinstance(event, ArtifactSaved):
-        if _newer(doc, f"artifacts.{event.ref.path}", clock, event.ref, doc.artifacts.get(event.ref.path)):
-            doc.artifacts[event.ref.path] = event.ref
+        _apply_artifact(doc, event)
     elif isinstance(event, RunCreated):
         _apply_creation(doc, event)
     elif isinstance(event, RunRenamed):
@@ -153,6 +165,25 @@ def _apply_status(doc: RunDocument, event: StatusSet) -> None:
     new, old = (event.status, end, event.reason), (doc.status, doc.end_time, doc.status_reason)
     if _newer(doc, "status", event.clock, new, old):
         doc.status, doc.end_time, doc.status_reason = new
+
+
+def _apply_artifact(doc: RunDocument, event: ArtifactSaved) -> None:
+    """Let the latest save stand, and remember the latest of each other writer."""
+    path, field = event.ref.path, f"artifacts.{event.ref.path}"
+    saves = {rival.ref.writer: rival for rival in doc.rivals.get(path, ())}
+    known = doc.artifacts.get(path)
+    if known is not None:
+        saves[known.writer] = ArtifactRival(clock=doc.clocks[field], ref=known)
+    mine = saves.get(event.ref.writer)
+    if mine is not None and (
+        event.clock < mine.clock or (event.clock == mine.clock and _order(event.ref) <= _order(mine.ref))
+    ):
+        return
+    saves[event.ref.writer] = ArtifactRival(clock=event.clock, ref=event.ref)
+    latest_save, *rivals = sorted(saves.values(), key=lambda save: (-save.clock, save.ref.writer))
+    doc.artifacts[path], doc.clocks[field] = latest_save.ref, latest_save.clock
+    if rivals:
+        doc.rivals[path] = rivals[:_MAX_RIVALS]
 
 
 def _apply_creation(doc: RunDocument, event: RunCreated) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "STATUS_S",
     "ArtifactRef",
     "ArtifactSaved",
+    "ArtifactVersion",
     "Event",
     "ExperimentCreated",
     "ExperimentDeleted",
@@ -92,8 +93,21 @@ class MetricSummary(msgspec.Struct, array_like=True):
     maximum: float
 
 
+class ArtifactVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bytes of an artifact are."""
+
+    size: int
+    checksum: str
+    codec: str = "bytes"
+    compression: str | None = None
+
+
 class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an artifact's bytes lie, and what they must be."""
+    """Where an artifact's bytes lie, and what they must be.
+
+    A replacement is recorded before the bytes under its key change, so that a crash in between loses neither version:
+    until then the key holds one of the `earlier` ones.
+    """
 
     path: str
     key: str
@@ -102,6 +116,26 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     codec: str = "bytes"
     compression: str | None = None
     modified: int = 0
+    writer: str = ""
+    earlier: list[ArtifactVersion] = []
+
+    @property
+    def version(self) -> ArtifactVersion:
+        """What the bytes are when the replacement is done."""
+        return ArtifactVersion(
+            size=self.size, checksum=self.checksum, codec=self.codec, compression=self.compression
+        )
+
+    def of(self, version: ArtifactVersion) -> ArtifactRef:
+        """Return a reference to another version of the bytes under the key."""
+        return msgspec.structs.replace(
+            self,
+            size=version.size,
+            checksum=version.checksum,
+            codec=version.codec,
+            compression=version.compression,
+            earlier=[],
+        )
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", omit_defaults=True):

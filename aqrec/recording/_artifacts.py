@@ -1,19 +1,22 @@
 """Artifacts of a run: objects and files in, objects and files out. All coroutines run on the engine thread.
 
-The bytes are stored before the reference to them, and both are durable when a call returns. Every read is checked against the
-reference; a mismatch is looked at once more, because a writer may just have replaced the artifact.
+New bytes are stored before the reference to them; bytes that replace others, after it. All is durable when a call returns. Every
+read is checked against the reference; a mismatch is looked at once more, because a writer may just have replaced the artifact.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import msgspec
 
 from aqrec.artifacts import (
     Digest,
@@ -29,7 +32,7 @@ from aqrec.errors import CorruptError, InvalidInputError, LoadObjectError, NotFo
 from aqrec.format import _layout as layout
 from aqrec.format._ids import now_ms
 from aqrec.format._names import check_artifact_path
-from aqrec.format._records import ArtifactRef, ArtifactSaved
+from aqrec.format._records import ArtifactRef, ArtifactSaved, ArtifactVersion
 from aqrec.recording._run import Run
 
 if TYPE_CHECKING:
@@ -45,7 +48,14 @@ __all__ = [
     "save_texts",
 ]
 
+logger = logging.getLogger("aqrec")
+
+T = TypeVar("T")
+
 _FILES_AT_ONCE = 4
+_REPLACED_AT_ONCE = 2
+_MAX_EARLIER = 16
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 _locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
 
 
@@ -54,8 +64,16 @@ def _join(folder: str | None, name: str) -> str:
     return check_artifact_path(f"{root}/{name}" if root else name)
 
 
-async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, compression: str | None) -> None:
-    ref = ArtifactRef(
+def _ref(
+    run: Run,
+    path: str,
+    key: str,
+    digest: Digest,
+    codec: str,
+    compression: str | None,
+    earlier: list[ArtifactVersion],
+) -> ArtifactRef:
+    return ArtifactRef(
         path=path,
         key=key,
         size=digest.size,
@@ -63,8 +81,13 @@ async def _record(run: Run, path: str, key: str, digest: Digest, codec: str, com
         codec=codec,
         compression=compression,
         modified=now_ms(),
+        writer=run.engine.writer,
+        earlier=earlier,
     )
-    run.session.written.add((key, digest.checksum))
+
+
+def _record(run: Run, ref: ArtifactRef) -> None:
+    run.session.written.add((ref.key, ref.checksum))
     run.post(ArtifactSaved(clock=run.engine.clock.now(), run_id=run.run_id, ref=ref))
 
 
@@ -105,7 +128,7 @@ async def _all(saves: Iterable[Coroutine[Any, Any, None]]) -> None:
 async def _store(
     run: Run, path: str, write: Callable[[BinaryIO], Digest], codec: str, compression: str | None
 ) -> None:
-    """Store bytes, then the reference to them, one save of a path at a time.
+    """Store bytes and the reference to them, one save of a path at a time.
 
     Once begun it goes on to its end, even if the caller is cancelled: bytes that were replaced without their
     reference would read as damaged.
@@ -114,8 +137,13 @@ async def _store(
 
     async def both() -> None:
         async with _saving(run, key):
-            digest = await run.engine.store.put_stream(key, write)
-            await _record(run, path, key, digest, codec, compression)
+            old = run.doc.artifacts.get(path)
+            if old is not None and old.key == key:
+                await _replace(run, old, write, codec, compression)
+            else:
+                digest = await run.engine.store.put_stream(key, write)
+                run.session.published[key] = digest.checksum
+                _record(run, _ref(run, path, key, digest, codec, compression, []))
 
     task = asyncio.create_task(both())
     try:
@@ -125,6 +153,48 @@ async def _store(
         if not task.cancelled():
             task.exception()
         raise
+
+
+async def _replace(
+    run: Run, old: ArtifactRef, write: Callable[[BinaryIO], Digest], codec: str, compression: str | None
+) -> None:
+    """Replace an artifact's bytes: its key holds the old or the new ones, whenever the process dies.
+
+    When all new bytes are written, and before they appear under the key, the reference to them is made durable; it names
+    the versions that the key may hold until then.
+    """
+    key, session, loop = old.key, run.session, asyncio.get_running_loop()
+    sure = session.published.pop(key, None) == old.checksum
+    before = [old.version, *(() if sure else old.earlier)][:_MAX_EARLIER]
+    new: ArtifactRef | None = None
+
+    async def announce(digest: Digest) -> None:
+        nonlocal new
+        new = _ref(run, old.path, key, digest, codec, compression, before)
+        _record(run, new)
+        await run.engine.flush()
+
+    def write_and_announce(file: BinaryIO) -> Digest:
+        digest = write(file)
+        asyncio.run_coroutine_threadsafe(announce(digest), loop).result()
+        return digest
+
+    try:
+        async with _gate(loop):
+            digest = await run.engine.store.put_stream(key, write_and_announce)
+    except BaseException:
+        if new is not None:  # it may have had its effect all the same
+            _record(run, msgspec.structs.replace(old, writer=new.writer, earlier=[new.version, *before[1:]]))
+        raise
+    session.published[key] = digest.checksum
+
+
+def _gate(loop: asyncio.AbstractEventLoop) -> asyncio.Semaphore:
+    """Return what keeps replacements from taking all worker threads while they wait for one of them."""
+    gate = _gates.get(loop)
+    if gate is None:
+        gate = _gates[loop] = asyncio.Semaphore(_REPLACED_AT_ONCE)
+    return gate
 
 
 async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
@@ -138,24 +208,20 @@ async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
 
 async def save_texts(run: Run, texts: Mapping[str, bytes]) -> None:
     """Save small texts; runs that are sealed in bulk share them."""
-    store = run.engine.store
     for path, data in texts.items():
-        shared = run.session.options.seal == "bulk"
-        key = (
-            layout.shared_key(hashlib.sha256(data).hexdigest()[:32], path)
-            if shared
-            else layout.artifact_key(run.run_id, path)
-        )
-        digest = run.session.shared.get(key)
-        if digest is None:
 
-            def write(file: BinaryIO, data: bytes = data) -> Digest:
-                return write_object(file, data, codec="bytes")
+        def write(file: BinaryIO, data: bytes = data) -> Digest:
+            return write_object(file, data, codec="bytes")
 
-            digest = await store.put_stream(key, write)
-            if shared:
-                run.session.shared[key] = digest
-        await _record(run, path, key, digest, codec_for_load(path), None)
+        codec = codec_for_load(path)
+        if run.session.options.seal == "bulk":
+            key = layout.shared_key(hashlib.sha256(data).hexdigest()[:32], path)
+            digest = run.session.shared.get(key)
+            if digest is None:
+                digest = run.session.shared[key] = await run.engine.store.put_stream(key, write)
+            _record(run, _ref(run, path, key, digest, codec, None, []))
+        else:
+            await _store(run, path, write, codec, None)
 
 
 def _files_of(path: Path, artifact_path: str | None, *, content_only: bool) -> list[tuple[Path, str]]:
@@ -213,36 +279,54 @@ async def list_artifacts(run: Run, artifact_path: str | None) -> list[str]:
     return sorted(children)
 
 
+async def _read(run: Run, path: str, use: Callable[[ArtifactRef], Awaitable[T]]) -> T:
+    """Return what `use` makes of an artifact; it raises `CorruptError` if the bytes are not what the reference says."""
+    damage: CorruptError | None = None
+    seen: list[ArtifactRef] = []
+    for _ in range(3):
+        doc = await run.document()
+        ref = doc.artifacts.get(path)
+        if ref is None:
+            near = ", ".join(sorted(doc.artifacts)[:10]) or "none at all"
+            raise LoadObjectError(f"run {run.run_id} has no artifact {path!r}; it has {near}")
+        candidates = [ref, *map(ref.of, ref.earlier)]
+        for rival in doc.rivals.get(path, ()):
+            if rival.ref.key == ref.key:
+                candidates += [rival.ref, *map(rival.ref.of, rival.ref.earlier)]
+        if candidates == seen:
+            break
+        seen = candidates
+        for candidate in candidates:
+            try:
+                result = await use(candidate)
+            except CorruptError as error:
+                damage = damage or error
+            except NotFoundError as error:
+                damage = CorruptError(
+                    f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing"
+                )
+                damage.__cause__ = error
+                break
+            else:
+                if candidate is not ref:
+                    logger.warning(
+                        "aqrec: artifact %r of run %s is an earlier version: its replacement was not completed",
+                        path,
+                        run.run_id,
+                    )
+                return result
+        async with _saving(run, ref.key):
+            pass  # it may be this process that is replacing it
+    assert damage is not None
+    raise LoadObjectError(f"artifact {path!r} of run {run.run_id} is damaged: {damage}") from damage
+
+
 async def load_object(
     run: Run, name: str, trust: TrustPolicy | TrustMode | None, unpickler: type[Any] | None
 ) -> Any:
     """Load an artifact as an object."""
-    path = check_artifact_path(name)
     policy = default_trust(trust, run.session.options.allow) if isinstance(trust, str) else trust
-    damage: CorruptError | None = None
-    seen: ArtifactRef | None = None
-    for _ in range(3):
-        refs = await _refs(run)
-        ref = refs.get(path)
-        if ref is None:
-            near = ", ".join(sorted(refs)[:10]) or "none at all"
-            raise LoadObjectError(f"run {run.run_id} has no artifact {path!r}; it has {near}")
-        if ref == seen:
-            break
-        seen = ref
-        try:
-            return await _load(run, ref, policy, unpickler)
-        except CorruptError as error:
-            damage = error
-            async with _saving(run, ref.key):
-                pass  # it may be this process that is replacing it
-        except NotFoundError as error:
-            damage = CorruptError(
-                f"artifact {path!r} of run {run.run_id} is recorded but its bytes are missing"
-            )
-            damage.__cause__ = error
-    assert damage is not None
-    raise LoadObjectError(f"artifact {path!r} of run {run.run_id} is damaged: {damage}") from damage
+    return await _read(run, check_artifact_path(name), lambda ref: _load(run, ref, policy, unpickler))
 
 
 async def _load(run: Run, ref: ArtifactRef, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
@@ -270,9 +354,7 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
     """Copy an artifact or a folder of them to this machine; return where it is."""
     clean = check_artifact_path(path, allow_root=True)
     refs = await _refs(run)
-    wanted = {
-        name: ref for name, ref in refs.items() if name == clean or not clean or name.startswith(f"{clean}/")
-    }
+    wanted = [name for name in refs if name == clean or not clean or name.startswith(f"{clean}/")]
     if not wanted:
         raise ObjectNotFoundError(f"run {run.run_id} has no artifact or folder {clean!r}")
     for name in wanted:
@@ -283,7 +365,9 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
     )
     slots = asyncio.Semaphore(_FILES_AT_ONCE)
 
-    async def one(name: str, ref: ArtifactRef) -> None:
+    async def copy(ref: ArtifactRef) -> None:
+        name = ref.path
+
         def read(file: BinaryIO) -> None:
             place = target / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -295,10 +379,13 @@ async def download_artifact(run: Run, path: str, dst_path: str | os.PathLike[str
             finally:
                 partial.unlink(missing_ok=True)
 
-        async with slots:
-            await run.engine.store.get_stream(ref.key, read)
+        await run.engine.store.get_stream(ref.key, read)
 
-    await asyncio.gather(*(one(name, ref) for name, ref in sorted(wanted.items())))
+    async def one(name: str) -> None:
+        async with slots:
+            await _read(run, name, copy)
+
+    await asyncio.gather(*map(one, sorted(wanted)))
     return str(target / clean) if clean else str(target)
 
 

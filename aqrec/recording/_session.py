@@ -72,6 +72,8 @@ class Session:
         self.closed = False
         self.written: set[tuple[str, str]] = set()
         """(key, checksum) of artifacts that this process wrote: their pickles are its own"""
+        self.published: dict[str, str] = {}
+        """Checksum of what this process last put under an artifact's key, by key, while that is sure"""
         self.shared: dict[str, Digest] = {}
         """Content of this process that runs share, by key"""
         self._lock = threading.Lock()

@@ -282,9 +282,6 @@ KILLED_BETWEEN = """
 """
 
 
-@pytest.mark.xfail(
-    reason="a kill between an artifact's new bytes and the reference to them leaves the old checksum"
-)
 def test_a_kill_while_an_artifact_is_replaced_leaves_the_old_or_the_new_one(local_url):
     """What was acknowledged under a name stays until something else is."""
     assert run_script(KILLED_BETWEEN, local_url).returncode == -signal.SIGKILL

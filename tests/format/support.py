@@ -62,6 +62,10 @@ _REFS = st.builds(
     size=_TIMES,
     checksum=st.sampled_from(["c1", "c2"]),
     modified=_TIMES,
+    writer=_WRITERS,
+    earlier=st.lists(
+        st.builds(records.ArtifactVersion, size=_TIMES, checksum=st.sampled_from(["c3", "c4"])), max_size=2
+    ),
 )
 _RUN_EVENTS: list[st.SearchStrategy[records.RunEvent]] = [
     st.builds(

@@ -22,6 +22,8 @@ from aqrec.format._document import (
     same,
 )
 from aqrec.format._records import (
+    ArtifactRef,
+    ArtifactSaved,
     MetricsSummarised,
     MetricSummary,
     ParamsLogged,
@@ -62,6 +64,29 @@ def test_order_and_repetition_of_events_do_not_matter(events: list[RunEvent], ch
         shuffled = [*events, *chance.sample(events, len(events) // 2)]
         chance.shuffle(shuffled)
         assert as_json(fold(shuffled)) == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 11)), max_size=40),
+    st.randoms(use_true_random=False),
+)
+def test_of_many_writers_of_an_artifact_the_latest_are_kept(
+    saves: list[tuple[int, int]], chance: random.Random
+) -> None:
+    events = [
+        ArtifactSaved(
+            clock=clock,
+            run_id=RUN,
+            ref=ArtifactRef(path="a", key="a", size=clock, checksum=f"c{writer}", writer=f"w{writer:02}"),
+        )
+        for clock, writer in saves
+    ]
+    latest_of = {writer: max(clock for clock, who in saves if who == writer) for _, writer in saves}
+    expected = sorted((-clock, f"w{writer:02}") for writer, clock in latest_of.items())[:9]
+    chance.shuffle(events)
+    doc = fold(events)
+    found = [*doc.artifacts.values(), *(rival.ref for rival in doc.rivals.get("a", []))]
+    assert [(-ref.size, ref.writer) for ref in found] == expected
 
 
 @given(st.lists(RUN_EVENTS, max_size=12))
