@@ -1,12 +1,23 @@
 """Record templates: what a finished experiment should leave in its run, made by one awaited call.
 
-`SignalRecord` saves what a model predicts, `SigAnaRecord` how good that is. Templates of your own derive from
-`ACRecordTemp`.
-`aqrec.sync.templates` has the same classes for blocking code.
+`SignalRecord` saves what a model predicts; `SigAnaRecord`, `HFSignalRecord` and `SignalMseRecord` tell how good that
+is, `MultiSegRecord` does it for several segments. Templates of your own derive from `ACRecordTemp`. `generate_all`
+makes many templates at once.
+`aqrec.sync.templates` has the same names for blocking code.
 """
 
 from aqrec.templates._base import ACRecordTemp, RecordTemp
 from aqrec.templates._dataset import LabelledDataset
-from aqrec.templates._signal import SigAnaRecord, SignalRecord
+from aqrec.templates._segments import MultiSegRecord
+from aqrec.templates._signal import HFSignalRecord, SigAnaRecord, SignalMseRecord, SignalRecord
 
-__all__ = ["ACRecordTemp", "LabelledDataset", "RecordTemp", "SigAnaRecord", "SignalRecord"]
+__all__ = [
+    "ACRecordTemp",
+    "HFSignalRecord",
+    "LabelledDataset",
+    "MultiSegRecord",
+    "RecordTemp",
+    "SigAnaRecord",
+    "SignalMseRecord",
+    "SignalRecord",
+]

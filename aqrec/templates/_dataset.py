@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 __all__ = [
     "LABEL_ADVICE",
     "LABEL_FILE",
+    "MSE_FILES",
+    "PRECISION_FILES",
     "PREDICTION_FILE",
     "LabelledDataset",
     "check_predicts",
+    "check_prepares",
     "gives_labels",
     "label_frame",
     "prediction_frame",
+    "prepared_labels",
     "raw_labels",
     "signal_files",
 ]
@@ -30,6 +34,15 @@ logger = logging.getLogger("aqrec")
 
 PREDICTION_FILE = "pred.pkl"
 LABEL_FILE = "label.pkl"
+PRECISION_FILES = (
+    "ic.pkl",
+    "ric.pkl",
+    "long_pre.pkl",
+    "short_pre.pkl",
+    "long_short_r.pkl",
+    "long_avg_r.pkl",
+)
+MSE_FILES = ("mse.pkl", "rmse.pkl")
 LABEL_ADVICE = {
     LABEL_FILE: "label.pkl is made from a data set that can give labels; without one pass generate(label=...)"
 }
@@ -71,10 +84,15 @@ def raw_labels(dataset: Any) -> Any:
     """Ask a data set for its labels; returns them, None, or something to await."""
     if callable(getattr(dataset, "labels", None)):
         return dataset.labels()
+    return prepared_labels(dataset, "test")
+
+
+def prepared_labels(dataset: Any, segment: Any) -> Any:
+    """Ask a data set for the raw labels of a segment, Qlib's way; returns them, None, or something to await."""
     ways = _ways(dataset.prepare)
     for way in ways:
         try:
-            return dataset.prepare("test", **way)
+            return dataset.prepare(segment, **way)
         except TypeError as error:
             # Qlib's DatasetH hands `data_key` on to a handler that may not know it.
             if "data_key" not in str(error) or way is ways[-1]:
@@ -135,6 +153,14 @@ def label_frame(label: object) -> pd.DataFrame | None:
         LABEL_FILE,
     )
     return None
+
+
+def check_prepares(dataset: Any) -> None:
+    """Refuse a data set that cannot be asked for a segment."""
+    if not _ways(getattr(dataset, "prepare", None)):
+        raise InvalidValueError(
+            f'dataset is {type(dataset).__name__}, which has no method prepare(segment, col_set="label")'
+        )
 
 
 def check_predicts(model: Any) -> None:

@@ -1,4 +1,4 @@
-"""The figures of `SigAnaRecord`, from pandas objects alone."""
+"""The figures of the templates that judge a signal, from pandas objects alone."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from aqrec.analysis import calc_ic, calc_long_short_return
+from aqrec.analysis import calc_ic, calc_long_short_prec, calc_long_short_return
 from aqrec.errors import InvalidValueError, MissingInputError
+from aqrec.templates._dataset import PRECISION_FILES
 
 if TYPE_CHECKING:
     Daily = pd.Series[Any]
 
-__all__ = ["signal_figures"]
+__all__ = ["precision_figures", "segment_figures", "signal_figures", "squared_error"]
 
 
 def signal_figures(
@@ -41,6 +42,43 @@ def signal_figures(
             metrics[f"{name} Ann Return"] = _mean(returns) * ann_scaler
             metrics[f"{name} Ann Sharpe"] = _ratio(returns) * ann_scaler**0.5
     return daily, metrics
+
+
+def precision_figures(pred: object, label: object) -> tuple[dict[str, Daily], dict[str, float]]:
+    """Return the daily figures of `HFSignalRecord` by file name, and their summary by metric name."""
+    score, truth = _column("the prediction", pred, 0), _column("the label", label, 0)
+    ic, ric = calc_ic(score, truth)
+    rising, falling = calc_long_short_prec(score, truth, is_alpha=True)
+    spread, average = calc_long_short_return(score, truth)
+    metrics = {
+        "IC": _mean(ic),
+        "ICIR": _ratio(ic),
+        "Rank IC": _mean(ric),
+        "Rank ICIR": _ratio(ric),
+        "Long precision": _mean(rising),
+        "Short precision": _mean(falling),
+        "Long-Short Average Return": _mean(spread),
+        "Long-Short Average Sharpe": _ratio(spread),
+    }
+    daily = (ic, ric, rising, falling, spread, average)
+    return dict(zip(PRECISION_FILES, daily, strict=True)), metrics
+
+
+def segment_figures(pred: object, label: object) -> dict[str, Any]:
+    """Return what `MultiSegRecord` saves of one segment."""
+    ic, ric = calc_ic(_column("the prediction", pred, 0), _column("the label", label, 0))
+    return {"all-IC": ic, "mean-IC": _mean(ic), "all-Rank-IC": ric, "mean-Rank-IC": _mean(ric)}
+
+
+def squared_error(pred: object, label: object) -> float:
+    """Return the mean squared difference, in float64, over the rows that have both; NaN labels do not count."""
+    score, truth = _column("the prediction", pred, 0), _column("the label", label, 0)
+    known = truth.astype(np.float64).dropna()
+    known = known[known.index.isin(score.index)]
+    if known.empty:
+        raise MissingInputError("no row has both a prediction and a label: there is nothing to compare")
+    difference = score.astype(np.float64).reindex(known.index) - known
+    return float(np.mean(difference.to_numpy() ** 2))
 
 
 def _column(what: str, table: object, number: int) -> Daily:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import posixpath
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -31,7 +32,9 @@ class Template:
     artifact_path: ClassVar[str | None] = None
     """Folder of the template's files below the run's artifacts; None: their root"""
     depend_cls: ClassVar[type[Template] | None] = None
-    """Template whose files this one needs, and so on through that one's `depend_cls`"""
+    """Template whose files this one needs, and so on through what that one needs"""
+    requires: ClassVar[tuple[type[Template], ...]] = ()
+    """Further templates whose files this one needs; they come after `depend_cls`"""
     _advice: ClassVar[Mapping[str, str]] = {}
     """What to add, by path, when an input is missing"""
 
@@ -54,14 +57,24 @@ class Template:
     def _inputs(self, *args: Any, **kwargs: Any) -> Files:
         """Return what `generate`, called with these arguments, needs."""
         del args, kwargs
-        return {path: parent for parent in self._parents() for path in parent._promised()}
+        needed: Files = {}
+        for parent in self._parents():
+            for path in parent._promised():
+                needed.setdefault(path, parent)
+        return needed
 
     @classmethod
     def _parents(cls) -> Iterator[type[Template]]:
-        parent = cls.depend_cls
-        while parent is not None:
-            yield parent
-            parent = parent.depend_cls
+        """Yield the templates whose files this one needs, the nearest first, each once."""
+        waiting = deque([cls])
+        seen: set[type[Template]] = {cls}
+        while waiting:
+            template = waiting.popleft()
+            for parent in (template.depend_cls, *template.requires):
+                if parent is not None and parent not in seen:
+                    seen.add(parent)
+                    waiting.append(parent)
+                    yield parent
 
     def _places(self, name: str, parents: bool) -> Files:
         """Return where a file may be, the nearest place first."""

@@ -1,4 +1,4 @@
-"""`SignalRecord` and `SigAnaRecord`, async."""
+"""`SignalRecord`, and the templates that judge it: `SigAnaRecord`, `HFSignalRecord`, `SignalMseRecord`; async."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from aqrec.templates._calls import call
 from aqrec.templates._dataset import (
     LABEL_ADVICE,
     LABEL_FILE,
+    MSE_FILES,
+    PRECISION_FILES,
     PREDICTION_FILE,
     check_predicts,
     label_frame,
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from aqrec.recording import Recorder
     from aqrec.templates._plan import Files, OnMissing
 
-__all__ = ["SigAnaRecord", "SignalRecord", "analysis_files"]
+__all__ = ["HFSignalRecord", "SigAnaRecord", "SignalMseRecord", "SignalRecord", "analysis_files"]
 
 
 def analysis_files(long_short: bool) -> list[str]:
@@ -185,3 +187,101 @@ class SigAnaRecord(ACRecordTemp):
             long_short=self.ana_long_short,
             ann_scaler=self.ann_scaler,
         )
+
+
+class HFSignalRecord(ACRecordTemp):
+    """How often the predictions of a `SignalRecord` name the winners and the losers of a day.
+
+    Files, in the folder ``hg_sig_analysis``: ``ic.pkl`` and ``ric.pkl`` (`aqrec.analysis.calc_ic`), ``long_pre.pkl``
+    and ``short_pre.pkl`` (`aqrec.analysis.calc_long_short_prec` with ``is_alpha=True``), ``long_short_r.pkl`` and
+    ``long_avg_r.pkl`` (`aqrec.analysis.calc_long_short_return`); daily Series.
+
+    Metrics, over the days that have a figure: ``IC``, ``Rank IC``, ``Long precision``, ``Short precision`` and
+    ``Long-Short Average Return`` (mean); ``ICIR``, ``Rank ICIR`` and ``Long-Short Average Sharpe`` (mean / standard
+    deviation, ddof 1; not scaled to a year).
+
+    Parameters
+    ----------
+    recorder, skip_existing, on_missing
+        As for `ACRecordTemp`.
+    """
+
+    artifact_path = "hg_sig_analysis"
+    depend_cls = SignalRecord
+    _advice = LABEL_ADVICE
+
+    def list(self) -> Sequence[str]:
+        """Return the names of the six daily figures."""
+        return PRECISION_FILES
+
+    def _inputs(self) -> Files:
+        return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
+
+    async def generate(self) -> dict[str, Any] | None:
+        """Compare the saved prediction with the labels in a worker thread, log the metrics, save the files.
+
+        Waits, and can be cancelled, as `SigAnaRecord.generate`.
+
+        Raises
+        ------
+        MissingInputError
+            ``pred.pkl`` or ``label.pkl`` is missing or has no rows (with ``on_missing="skip"``: a warning, and
+            None).
+        InvalidValueError
+            They are not numbers indexed by (datetime, instrument), or of fewer than six instruments.
+        """
+        return await super().generate()
+
+    async def _generate(self) -> dict[str, Any]:
+        daily, metrics = await call(_precision, await self.load(PREDICTION_FILE), await self.load(LABEL_FILE))
+        await self.recorder.log_batch(metrics)
+        return daily
+
+
+class SignalMseRecord(ACRecordTemp):
+    """How far the predictions of a `SignalRecord` are from the labels.
+
+    Files, in the folder ``sig_analysis``: ``mse.pkl``, the mean squared difference between the first column of the
+    prediction and that of the labels, over the rows that have both, in float64; ``rmse.pkl``, its square root. Both
+    are logged as the metrics ``MSE`` and ``RMSE``.
+
+    Parameters
+    ----------
+    recorder, skip_existing, on_missing
+        As for `ACRecordTemp`.
+    """
+
+    artifact_path = "sig_analysis"
+    depend_cls = SignalRecord
+    _advice = LABEL_ADVICE
+
+    def list(self) -> Sequence[str]:
+        """Return ``mse.pkl`` and ``rmse.pkl``."""
+        return MSE_FILES
+
+    def _inputs(self) -> Files:
+        return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
+
+    async def generate(self) -> dict[str, Any] | None:
+        """Compare the saved prediction with the labels, log the metrics, save the files.
+
+        Waits, raises and can be cancelled as `HFSignalRecord.generate`.
+        """
+        return await super().generate()
+
+    async def _generate(self) -> dict[str, Any]:
+        error = await call(_squared_error, await self.load(PREDICTION_FILE), await self.load(LABEL_FILE))
+        await self.recorder.log_batch({"MSE": error, "RMSE": error**0.5})
+        return {"mse.pkl": error, "rmse.pkl": error**0.5}
+
+
+def _precision(pred: object, label: object) -> tuple[dict[str, Any], dict[str, float]]:
+    from aqrec.templates._figures import precision_figures  # noqa: PLC0415 - loads pandas, off the loop
+
+    return precision_figures(pred, label)
+
+
+def _squared_error(pred: object, label: object) -> float:
+    from aqrec.templates._figures import squared_error  # noqa: PLC0415 - loads pandas, off the loop
+
+    return squared_error(pred, label)

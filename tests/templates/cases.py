@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import aqrec
+import aqrec.sync
 
 __all__ = [
     "GOLDEN",
@@ -22,6 +23,7 @@ __all__ = [
     "panel",
     "read",
     "run",
+    "run_blocking",
 ]
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -83,6 +85,14 @@ async def run(url: str) -> AsyncIterator[aqrec.Recorder]:
     """Open a run that collects nothing about its surroundings."""
     options = aqrec.Options(provenance=False)
     async with aqrec.open_recorder(url, experiment="alpha", options=options) as recorder:
+        yield recorder
+
+
+@contextlib.contextmanager
+def run_blocking(url: str) -> Iterator[aqrec.sync.Recorder]:
+    """The same for the blocking face."""
+    options = aqrec.sync.Options(provenance=False)
+    with aqrec.sync.open_recorder(url, experiment="alpha", options=options) as recorder:
         yield recorder
 
 

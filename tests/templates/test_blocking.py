@@ -1,13 +1,11 @@
 """`aqrec.sync.templates`: the same classes for blocking code."""
 
 import asyncio
-import contextlib
 import contextvars
 import inspect
 import json
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +19,10 @@ import aqrec.templates as awaitable
 from aqrec.errors import InvalidInputError, InvalidValueError, LoadObjectError, MissingInputError
 from aqrec.sync.templates import ACRecordTemp, RecordTemp, SigAnaRecord, SignalRecord
 from tests.templates.cases import QRUN, AsyncModel, Labelled, Model, QlibDataset, panel, read
+from tests.templates.cases import run_blocking as run
 
 PRED, LABEL = panel()
 BLOCKS = pytest.mark.blocks_loop("the blocking face blocks the loop it is called on")
-
-
-@contextlib.contextmanager
-def run(url: str) -> Iterator[aqrec.sync.Recorder]:
-    options = aqrec.sync.Options(provenance=False)
-    with aqrec.sync.open_recorder(url, experiment="alpha", options=options) as recorder:
-        yield recorder
 
 
 class Breadth(ACRecordTemp):
@@ -63,7 +55,15 @@ def test_both_faces_show_the_same_names() -> None:
     assert blocking.LabelledDataset is awaitable.LabelledDataset
 
 
-@pytest.mark.parametrize("name", ["ACRecordTemp", "RecordTemp", "SigAnaRecord", "SignalRecord"])
+TEMPLATES = [
+    name
+    for name in awaitable.__all__
+    if inspect.isclass(getattr(awaitable, name))
+    and issubclass(getattr(awaitable, name), awaitable.RecordTemp)
+]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_both_faces_have_the_same_members_with_the_same_parameters(name: str) -> None:
     ours, theirs = shown(getattr(blocking, name)), shown(getattr(awaitable, name))
     assert ours.keys() == theirs.keys()
@@ -75,7 +75,7 @@ def test_both_faces_have_the_same_members_with_the_same_parameters(name: str) ->
                 (p.name, p.kind, p.default) for p in other.parameters.values()
             ]
             assert not inspect.iscoroutinefunction(value)
-        elif member != "depend_cls":
+        elif member not in {"depend_cls", "requires"}:
             assert value == theirs[member]
     parents = [
         cls.depend_cls and cls.depend_cls.__name__

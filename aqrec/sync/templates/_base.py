@@ -1,8 +1,4 @@
-"""Record templates for blocking code: the classes of `aqrec.templates`, with the same names and arguments.
-
-Models, data sets and ``_generate`` run in the calling thread. Those that are async are awaited there, on a
-loop of their own, or in another thread where a loop runs already, as in a notebook.
-"""
+"""`RecordTemp` and `ACRecordTemp`, blocking."""
 
 from __future__ import annotations
 
@@ -11,17 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import LoadObjectError, MissingInputError
 from aqrec.templates._calls import call_blocking
-from aqrec.templates._dataset import (
-    LABEL_ADVICE,
-    LABEL_FILE,
-    PREDICTION_FILE,
-    LabelledDataset,
-    check_predicts,
-    label_frame,
-    prediction_frame,
-    raw_labels,
-    signal_files,
-)
 from aqrec.templates._plan import (
     Files,
     OnMissing,
@@ -31,16 +16,13 @@ from aqrec.templates._plan import (
     check_on_missing,
     check_recorder,
 )
-from aqrec.templates._signal import analysis_files
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
-
-    import pandas as pd
+    from collections.abc import Awaitable, Mapping
 
     from aqrec.sync import Recorder
 
-__all__ = ["ACRecordTemp", "LabelledDataset", "RecordTemp", "SigAnaRecord", "SignalRecord"]
+__all__ = ["ACRecordTemp", "RecordTemp"]
 
 logger = logging.getLogger("aqrec")
 
@@ -145,85 +127,3 @@ class ACRecordTemp(RecordTemp):
     ) -> Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None:
         """Return the objects to save by file name; for subclasses to define, plain or async."""
         raise NotImplementedError(f"{type(self).__name__} does not define _generate()")
-
-
-class SignalRecord(RecordTemp):
-    """The predictions of a model, and the labels to compare them with; see `aqrec.templates.SignalRecord`."""
-
-    dataset: Any = None
-
-    def __init__(self, model: Any, dataset: Any, recorder: Recorder) -> None:
-        super().__init__(recorder)
-        check_predicts(model)
-        self.model = model
-        self.dataset = dataset
-
-    def list(self) -> Sequence[str]:
-        """Return ``pred.pkl``, and ``label.pkl`` if the data set can give labels."""
-        return signal_files(self.dataset)
-
-    def generate(self) -> dict[str, Any]:
-        """Predict, ask for the labels, and save both together; if one of them raises, nothing is saved.
-
-        Returns
-        -------
-        dict
-            The frames by file name.
-        """
-        objects = {PREDICTION_FILE: prediction_frame(call_blocking(self.model.predict, self.dataset))}
-        if LABEL_FILE in self.list():
-            label = label_frame(call_blocking(raw_labels, self.dataset))
-            if label is not None:
-                objects[LABEL_FILE] = label
-        self.save(**objects)
-        return objects
-
-
-class SigAnaRecord(ACRecordTemp):
-    """How well predictions tell the labels apart; see `aqrec.templates.SigAnaRecord`."""
-
-    artifact_path = "sig_analysis"
-    depend_cls = SignalRecord
-    ana_long_short: bool = False
-    _advice = LABEL_ADVICE
-
-    def __init__(
-        self,
-        recorder: Recorder,
-        ana_long_short: bool = False,
-        ann_scaler: float = 252,
-        label_col: int = 0,
-        skip_existing: bool = False,
-        on_missing: OnMissing = "raise",
-    ) -> None:
-        super().__init__(recorder, skip_existing, on_missing)
-        self.ana_long_short = ana_long_short
-        self.ann_scaler = ann_scaler
-        self.label_col = label_col
-
-    def list(self) -> Sequence[str]:
-        """Return the names of the two or four daily figures."""
-        return analysis_files(self.ana_long_short)
-
-    def _inputs(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> Files:
-        needed = super()._inputs()
-        return needed if label is not None else {**needed, SignalRecord.get_path(LABEL_FILE): SignalRecord}
-
-    def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels (default: ``label.pkl``), log and save the figures."""
-        return super().generate(label)
-
-    def _generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any]:
-        from aqrec.templates._figures import signal_figures  # noqa: PLC0415 - loads pandas
-
-        pred = self.load(PREDICTION_FILE)
-        truth = self.load(LABEL_FILE) if label is None else label
-        daily, metrics = signal_figures(
-            pred,
-            truth,
-            label_col=self.label_col,
-            long_short=self.ana_long_short,
-            ann_scaler=self.ann_scaler,
-        )
-        self.recorder.log_batch(metrics)
-        return daily

@@ -1,0 +1,26 @@
+"""Record templates for blocking code: the names of `aqrec.templates`, with the same arguments.
+
+Models, data sets and ``_generate`` run in the calling thread. Those that are async are awaited there, on a
+loop of their own, or in another thread where a loop runs already, as in a notebook.
+"""
+
+from aqrec.sync.templates._base import ACRecordTemp, RecordTemp
+from aqrec.sync.templates._signal import (
+    HFSignalRecord,
+    MultiSegRecord,
+    SigAnaRecord,
+    SignalMseRecord,
+    SignalRecord,
+)
+from aqrec.templates._dataset import LabelledDataset
+
+__all__ = [
+    "ACRecordTemp",
+    "HFSignalRecord",
+    "LabelledDataset",
+    "MultiSegRecord",
+    "RecordTemp",
+    "SigAnaRecord",
+    "SignalMseRecord",
+    "SignalRecord",
+]
