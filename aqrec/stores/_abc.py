@@ -176,6 +176,21 @@ class Store(abc.ABC):
         next read raises `ClosedError`, and the call returns when `read` has.
         """
 
+    async def probe_create(self) -> bool:
+        """Tell whether the backend keeps the promise of `create`.
+
+        Some servers take a conditional write and ignore its condition. A driver for such backends asks at the
+        first call, by creating a hidden object twice, and remembers the answer; nothing is left behind. Where
+        the answer is False, `create` refuses only keys that were taken when it looked, so that racing
+        creators may all succeed. Here: True, which suits a driver that needs no server's word for it.
+
+        Raises
+        ------
+        StorageError
+            The backend could not be asked.
+        """
+        return True
+
     async def open_append(self, key: str) -> Appender:
         """Begin a growing object under a free key, else raise `AlreadyExistsError`.
 

@@ -145,6 +145,10 @@ class FaultyStore(WrapperStore):
         """Fail by plan or hand on `Store.get_stream`."""
         return await self._meet("get_stream", key, lambda: self._inner.get_stream(key, read))
 
+    async def probe_create(self) -> bool:
+        """Fail by plan or hand on `Store.probe_create`."""
+        return await self._meet("probe_create", "", self._inner.probe_create)
+
     async def open_append(self, key: str) -> Appender:
         """Fail by plan or hand on `Store.open_append`, with an appender that fails by plan."""
         outcome = self._ask("open_append", key)

@@ -90,6 +90,10 @@ class WrapperStore(Store):
         """Hand on `Store.get_stream`."""
         return await self._inner.get_stream(key, read)
 
+    async def probe_create(self) -> bool:
+        """Hand on `Store.probe_create`."""
+        return await self._inner.probe_create()
+
     async def open_append(self, key: str) -> Appender:
         """Hand on `Store.open_append`."""
         return await self._inner.open_append(key)
@@ -195,6 +199,11 @@ class LatencyStore(WrapperStore):
         await self._delay("get_stream", key)
         return await self._inner.get_stream(key, read)
 
+    async def probe_create(self) -> bool:
+        """Wait, then hand on `Store.probe_create`."""
+        await self._delay("probe_create", "")
+        return await self._inner.probe_create()
+
     async def open_append(self, key: str) -> Appender:
         """Wait, then hand on `Store.open_append`."""
         await self._delay("open_append", key)
@@ -294,6 +303,11 @@ class CountingStore(WrapperStore):
 
         self._add(self.requests, "get_stream")
         return await self._inner.get_stream(key, counted)
+
+    async def probe_create(self) -> bool:
+        """Count `Store.probe_create`."""
+        self._add(self.requests, "probe_create")
+        return await self._inner.probe_create()
 
     async def open_append(self, key: str) -> Appender:
         """Count `Store.open_append` and what is done with the appender."""

@@ -37,6 +37,7 @@ async def call_everything(store: Store) -> None:
     await store.list_dir("a")
     await store.put_stream("a/streamed", lambda file: [file.write(b"6789"), file.write(b"0")])
     await store.get_stream("a/streamed", lambda file: file.read(1))
+    await store.probe_create()
     appender = await store.open_append("a/appended")
     appender.write(b"x" * 7)
     appender.write(b"y")
@@ -77,6 +78,7 @@ async def test_each_call_waits_for_its_delay_first(memory: MemoryStore) -> None:
         ("list_dir", "a"),
         ("put_stream", "a/streamed"),
         ("get_stream", "a/streamed"),
+        ("probe_create", ""),
         ("open_append", "a/appended"),
         ("delete", "a/put"),
     ]
@@ -114,6 +116,7 @@ async def test_calls_and_bytes_are_counted(memory: MemoryStore) -> None:
         "list_dir": 1,
         "put_stream": 1,
         "get_stream": 1,
+        "probe_create": 1,
         "open_append": 1,
         "append.write": 2,
         "append.sync": 1,

@@ -39,6 +39,8 @@ class StoreTests(
     shared_between_processes
         Whether `open_store` in another process opens the same store by its URL: adds a race between
         processes.
+    honours_create
+        What `probe_create` has to answer. The tests of `create` are for stores that keep its promise.
     storage_options
         Handed to `open_store` by `reopen` and in other processes.
     race_rounds

@@ -21,6 +21,7 @@ class StoreHooks:
 
     bounded_streams: ClassVar[bool] = True
     shared_between_processes: ClassVar[bool] = False
+    honours_create: ClassVar[bool] = True
     storage_options: ClassVar[Mapping[str, Any]] = {}
     race_rounds: ClassVar[int] = 20
 

@@ -157,6 +157,16 @@ class ObjectTests(StoreHooks):
         assert await self.raw_list(store) == {"heads/1", "by/others"}
 
     @pytest.mark.asyncio
+    async def test_asking_whether_create_is_honoured_tells_the_truth_and_leaves_nothing(
+        self, store: Store
+    ) -> None:
+        """The answer is the same at every call; where it is yes, a taken key is refused."""
+        answers = [await store.probe_create() for _ in range(2)]
+        assert answers == [self.honours_create] * 2
+        assert await self.raw_list(store) == set()
+        assert await keys_below(store) == []
+
+    @pytest.mark.asyncio
     async def test_create_stores_every_size_up_to_its_limit(self, store: Store) -> None:
         """From nothing to one mebibyte."""
         for size in (0, 1, 1000, 1024 * 1024):
