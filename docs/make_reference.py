@@ -14,6 +14,8 @@ MODULES = (
     "aqrec.templates",
     "aqrec.sync.templates",
     "aqrec.analysis",
+    "aqrec.backtest",
+    "aqrec.quotes",
     "aqrec.artifacts",
     "aqrec.serialization",
     "aqrec.stores",

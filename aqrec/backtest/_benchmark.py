@@ -1,0 +1,61 @@
+"""What the portfolio is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from aqrec.errors import InvalidValueError
+from aqrec.quotes import Market
+
+__all__ = ["bench_returns"]
+
+Returns = npt.NDArray[np.floating[Any]]
+
+
+def bench_returns(benchmark: Any, market: Market, bars: slice) -> Returns:
+    """Return the benchmark's return on each of these days of the market.
+
+    Closes are float32 and so is what is made of them, as in Qlib: ratio, less 1, mean over instruments.
+    """
+    if benchmark is None:
+        return np.zeros(bars.stop - bars.start)
+    if isinstance(benchmark, pd.Series):
+        return _given(benchmark, market, bars)
+    names = [benchmark] if isinstance(benchmark, str) else list(benchmark)
+    unknown = [name for name in names if name not in market.columns]
+    if unknown or not names:
+        raise InvalidValueError(
+            f"the benchmark {', '.join(map(repr, unknown)) or repr(benchmark)} is not in the quotes; name instruments that "
+            "are, give a Series of returns by day, or None to compare with nothing"
+        )
+    close = market.field("$close")[:, [market.columns[name] for name in names]].astype(np.float32)
+    close = close[max(bars.start - 1, 0) : bars.stop]
+    if bars.start == 0:
+        close = np.vstack([np.full((1, close.shape[1]), np.nan, dtype=np.float32), close])
+    with np.errstate(all="ignore"):
+        change = close[1:] / close[:-1] - np.float32(1)
+    mean = np.asarray(pd.DataFrame(change).mean(axis=1).to_numpy(), dtype=np.float32)
+    if len(names) == 1:
+        mean = change[:, 0]
+    known = np.where(np.isnan(mean), np.float32(0), mean)
+    return (known + np.float32(1)) - np.float32(1)
+
+
+def _given(benchmark: pd.Series[Any], market: Market, bars: slice) -> Returns:
+    if not isinstance(benchmark.index, pd.DatetimeIndex) or not pd.api.types.is_numeric_dtype(
+        benchmark.dtype
+    ):
+        raise InvalidValueError("a benchmark Series must hold returns, indexed by day")
+    values = benchmark.to_numpy()
+    if values.dtype.type not in (np.float32, np.float64):
+        values = benchmark.to_numpy(dtype=np.float64, na_value=np.nan)
+    moments = benchmark.index.to_numpy().astype("datetime64[ns]")
+    places = np.searchsorted(market.days, moments, side="right") - 1 - bars.start
+    usable = (places >= 0) & (places < bars.stop - bars.start) & ~np.isnan(values)
+    product = np.ones(bars.stop - bars.start, dtype=values.dtype)
+    np.multiply.at(product, places[usable], values[usable] + values.dtype.type(1))
+    return np.asarray(product - values.dtype.type(1))

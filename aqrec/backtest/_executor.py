@@ -1,0 +1,166 @@
+"""Dealing a day's orders, and keeping the books."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from aqrec.errors import InvalidInputError, InvalidValueError
+
+from ._exchange import Exchange
+from ._orders import Order
+from ._results import History
+from ._signal import Signal
+from ._step import Book, Step, Strategy
+
+__all__ = ["SimulatorExecutor"]
+
+_WEIGHTS = ("mean", "amount_weighted", "value_weighted")
+
+
+class SimulatorExecutor:
+    """Deals each day's orders at once and in full, as far as the exchange lets it.
+
+    Parameters
+    ----------
+    time_per_step
+        "day": the only one.
+    generate_portfolio_metrics
+        Accepted as in Qlib; the report is always made.
+    trade_type
+        "serial": orders are dealt as the strategy gave them. "parallel": purchases first, so that the day's sales do not pay
+        for them.
+    settle_type
+        "None": the proceeds of a sale can be spent at once. "cash": from the next day on.
+    indicator_config
+        ``{"ffr_config": {"weight_method": …}, "pa_config": {"weight_method": …}}`` with "mean", "amount_weighted" or
+        "value_weighted": how a day's indicators are averaged over its orders.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument has no meaning here.
+    """
+
+    def __init__(
+        self,
+        *,
+        time_per_step: str = "day",
+        generate_portfolio_metrics: bool = True,
+        trade_type: Literal["serial", "parallel"] = "serial",
+        settle_type: Literal["None", "cash"] | None = None,
+        indicator_config: Mapping[str, Any] | None = None,
+        verbose: bool = False,
+        track_data: bool = False,
+    ) -> None:
+        del generate_portfolio_metrics, verbose, track_data
+        if time_per_step not in ("day", "1day"):
+            raise InvalidInputError(f"time_per_step must be 'day', not {time_per_step!r}")
+        if trade_type not in ("serial", "parallel"):
+            raise InvalidInputError(f"trade_type must be 'serial' or 'parallel', not {trade_type!r}")
+        if settle_type not in (None, "None", "cash"):
+            raise InvalidInputError(f"settle_type must be 'None' or 'cash', not {settle_type!r}")
+        self.parallel = trade_type == "parallel"
+        self.settles_later = settle_type == "cash"
+        config = indicator_config or {}
+        self.weights = tuple(
+            config.get(name, {}).get("weight_method", "mean") for name in ("ffr_config", "pa_config")
+        )
+        for method in self.weights:
+            if method not in _WEIGHTS:
+                raise InvalidInputError(f"weight_method must be one of {', '.join(_WEIGHTS)}, not {method!r}")
+
+    def run(
+        self, exchange: Exchange, strategy: Strategy, signal: Signal | None, book: Book, bars: range
+    ) -> History:
+        """Run the strategy over these days of the exchange, and change the book with it."""
+        history = History(exchange, bars, settles_later=self.settles_later)
+        for number, bar in enumerate(bars):
+            yesterday = exchange.span.start + bar - 1
+            if signal is not None and yesterday >= 0 and signal.days[yesterday]:
+                step = Step(exchange, book, bar, number, signal.scores[yesterday], signal.scored[yesterday])
+            else:
+                step = Step(exchange, book, bar, number, None, None)
+            orders = list(strategy.generate_orders(step))
+            if orders:
+                self._deal(exchange, number, bar, orders, book, history)
+            _revalue(exchange, bar, book)
+            history.end_of_day(book)
+            book.cash += book.delayed
+            book.delayed = 0.0
+        return history
+
+    def _deal(
+        self, exchange: Exchange, number: int, bar: int, orders: Sequence[Order], book: Book, history: History
+    ) -> None:
+        if self.parallel:
+            orders = sorted(orders, key=lambda order: -order.direction)
+        dealt: dict[int, float] = {}
+        for order in orders:
+            column = _column(exchange, order)
+            held = book.amount.item(column)
+            already = dealt.get(column, 0.0)
+            direction = order.direction
+            fill = exchange.deal(
+                bar, column, order.amount, direction, cash=book.cash, held=held, dealt=already
+            )
+            if fill.value > 1e-5:
+                amount = fill.value / fill.price
+                if direction == Order.BUY:
+                    _buy(book, column, amount, fill.price)
+                    book.cash -= fill.value + fill.cost
+                else:
+                    _sell(book, column, held, amount)
+                    if self.settles_later:
+                        book.delayed += fill.value - fill.cost
+                    else:
+                        book.cash += fill.value - fill.cost
+            dealt[column] = already + fill.amount
+            history.order(number, column, order, fill)
+
+
+def _column(exchange: Exchange, order: Order) -> int:
+    column = exchange.market.columns.get(order.instrument)
+    if column is None:
+        raise InvalidValueError(
+            f"the strategy orders {order.instrument!r}, which is neither in the quotes nor in the signal"
+        )
+    if not 0 <= order.amount < math.inf or order.direction not in (Order.BUY, Order.SELL):
+        raise InvalidValueError(
+            f"{order!r}: an order needs a finite amount that is not negative, and Order.BUY or Order.SELL"
+        )
+    return column
+
+
+def _buy(book: Book, column: int, amount: float, price: float) -> None:
+    if book.held[column]:
+        book.amount[column] += amount
+    else:
+        book.held[column] = True
+        book.amount[column] = amount
+        book.price[column] = price
+        book.days[column] = 0
+
+
+def _sell(book: Book, column: int, held: float, amount: float) -> None:
+    if abs(held - amount) <= 1e-8 + 1e-5 * abs(amount):
+        book.held[column] = False
+        book.amount[column] = book.price[column] = 0.0
+        book.days[column] = 0
+    else:
+        book.amount[column] = held - amount
+
+
+def _revalue(exchange: Exchange, bar: int, book: Book) -> None:
+    """Let holdings count at today's close; where suspended, at the last price."""
+    columns = book.held.nonzero()[0]
+    close = exchange.close[bar][columns]
+    known = close == close  # noqa: PLR0124 (false for NaN alone)
+    book.price[columns] = close if known.all() else _either(known, close, book.price[columns])
+    book.days[columns] += 1
+
+
+def _either(known: Any, close: Any, before: Any) -> Any:
+    before[known] = close[known]
+    return before

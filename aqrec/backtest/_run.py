@@ -1,0 +1,241 @@
+"""The one call that runs a strategy over the past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from aqrec.errors import InvalidInputError, InvalidValueError
+from aqrec.quotes import Market
+
+from ._benchmark import bench_returns
+from ._config import made
+from ._exchange import Exchange, as_day
+from ._executor import SimulatorExecutor
+from ._regions import Region
+from ._results import Indicator, Position
+from ._signal import Signal, signal_days, signal_instruments, signal_series
+from ._step import Book, signal_of
+
+__all__ = ["backtest"]
+
+PortfolioMetrics = dict[str, tuple[pd.DataFrame, dict[pd.Timestamp, Position]]]
+Indicators = dict[str, tuple[pd.DataFrame, Indicator]]
+
+_FREQUENCY = "1day"
+
+
+def backtest(
+    start_time: Any = None,
+    end_time: Any = None,
+    strategy: Any = None,
+    executor: Any = None,
+    benchmark: str | Sequence[str] | pd.Series[Any] | None = None,
+    account: float | Mapping[str, Any] = 1e9,
+    exchange_kwargs: Mapping[str, Any] | None = None,
+    pos_type: str = "Position",
+    *,
+    quotes: Market | pd.DataFrame | None = None,
+    pred: pd.Series[Any] | pd.DataFrame | None = None,
+    region: Region = "cn",
+    qlib_compat: bool = False,
+) -> tuple[PortfolioMetrics, Indicators]:
+    """Run a strategy over past prices, day by day.
+
+    Parameters
+    ----------
+    start_time, end_time
+        First and last day, both included. Default: the first day of the strategy's signal, and the trading day after its
+        last one, if there is one.
+    strategy
+        An object with ``generate_orders`` (see `Strategy`), such as `TopkDropoutStrategy`; or a dict of ``class``,
+        ``module_path`` and ``kwargs``, in which ``<PRED>`` stands for `pred`.
+    executor
+        A `SimulatorExecutor`, a dict of the same form, or None for the defaults.
+    benchmark
+        An instrument of the quotes; several, whose returns are averaged; a Series of returns by day; or None: column
+        ``bench`` is 0.
+    account
+        Money to begin with, or ``{"cash": money, NAME: {"amount": adjusted shares, "price": price}}``. A
+        holding given by its amount alone counts at its last close before the first day.
+    exchange_kwargs
+        Arguments of `Exchange`, whose days are those of the backtest unless they are given here. Or ``{"exchange": exchange}``:
+        one that several backtests share, which saves its making.
+    pos_type
+        "Position": the only one.
+    quotes
+        Prices: a `Market`, or a long table as for `Market.from_frame`. Default: those of a shared exchange.
+    pred
+        What ``<PRED>`` stands for in the configs.
+    region
+        "cn", "us" or "tw": defaults of the exchange.
+    qlib_compat
+        Also reproduce what is a defect in Qlib, where a number depends on it; see `TopkDropoutStrategy`. The return of the first
+        day then contains all that the first holdings are worth, and `benchmark` None means SH000300.
+
+    Returns
+    -------
+    portfolio_metric_dict
+        ``{"1day": (report, positions)}``. The report is indexed by ``datetime``, one row a day: ``account`` (worth at its
+        end), ``return`` (before costs), ``total_turnover`` and ``total_cost`` (running sums, in money), ``turnover`` and ``cost``
+        (of the day, as a share of yesterday's account), ``value`` (of the holdings), ``cash``, ``bench``. Positions are a
+        dict of `Position` by day.
+    indicator_dict
+        ``{"1day": (indicators, indicator)}``: a row a day with ``ffr`` (mean dealt share of its orders), ``pa``, ``pos``,
+        ``deal_amount``, ``value``, ``count``, and the `Indicator` with the orders.
+
+    Raises
+    ------
+    InvalidInputError
+        Something that was given has no meaning, or there is no trading day between start and end.
+
+    Notes
+    -----
+    The scores of a day are traded on the next. Everything is computed in float64, in this order each day: the strategy
+    decides; its orders are dealt one by one; holdings are valued at the close, suspended ones at their last price.
+    Equal inputs give equal outputs, whatever the order of rows and instruments.
+    """
+    if strategy is None:
+        raise InvalidInputError("backtest needs a strategy")
+    if pos_type != "Position":
+        raise InvalidInputError(f"pos_type must be 'Position', not {pos_type!r}")
+    planner = made(strategy, "strategy", pred)
+    if not callable(getattr(planner, "generate_orders", None)):
+        raise InvalidInputError(f"the strategy has no method generate_orders: {planner!r}")
+    dealer = SimulatorExecutor() if executor is None else made(executor, "executor", pred)
+    if not isinstance(dealer, SimulatorExecutor):
+        raise InvalidInputError(f"the executor must be a SimulatorExecutor, not {type(dealer).__name__}")
+
+    given = signal_of(planner)
+    series = None if given is None else signal_series(given)
+    holdings = _holdings(account)
+    named = {*holdings, *(() if series is None else signal_instruments(series))}
+    shared = (exchange_kwargs or {}).get("exchange")
+    market = _market(quotes, shared)
+    first, last = _span(start_time, end_time, series, market)
+    exchange = (
+        _shared(shared, exchange_kwargs, named)
+        if shared is not None
+        else _exchange(exchange_kwargs, market.including(named), first, last, region)
+    )
+    days = slice(
+        int(np.searchsorted(market.days, first)), int(np.searchsorted(market.days, last, side="right"))
+    )
+    _check_days(days, exchange, first, last)
+    bars = range(days.start - exchange.span.start, days.stop - exchange.span.start)
+
+    cash = float(account["cash"] if isinstance(account, Mapping) else account)
+    book = Book(len(exchange.market.instruments), cash)
+    _take(book, holdings, exchange.market, days.start)
+    worth = cash if qlib_compat else cash + float((book.amount * book.price).sum())
+    signal = None if series is None else Signal.on(series, exchange.market)
+    bench = bench_returns("SH000300" if benchmark is None and qlib_compat else benchmark, market, days)
+    history = dealer.run(exchange, planner, signal, book, bars)
+    return (
+        {_FREQUENCY: (history.report(worth, bench), history.positions())},
+        {_FREQUENCY: history.indicators(dealer.weights)},
+    )
+
+
+def _market(quotes: Market | pd.DataFrame | None, shared: Any) -> Market:
+    if quotes is None:
+        if isinstance(shared, Exchange):
+            return shared.market
+        raise InvalidInputError("backtest needs quotes")
+    return quotes if isinstance(quotes, Market) else Market.from_frame(quotes)
+
+
+def _shared(exchange: Any, keywords: Mapping[str, Any] | None, named: set[str]) -> Exchange:
+    if not isinstance(exchange, Exchange) or len(keywords or {}) > 1:
+        raise InvalidInputError("exchange_kwargs: 'exchange' must be an Exchange, and the only key")
+    unknown = sorted(named.difference(exchange.market.columns))
+    if unknown:
+        raise InvalidInputError(
+            f"the shared exchange does not know {', '.join(unknown[:5])}, which the signal or the account names; make it "
+            "of quotes.including(names)"
+        )
+    return exchange
+
+
+def _check_days(days: slice, exchange: Exchange, first: np.datetime64, last: np.datetime64) -> None:
+    if days.start >= days.stop:
+        raise InvalidInputError(f"the quotes have no trading day from {first:.10} to {last:.10}")
+    if days.start < exchange.span.start or days.stop > exchange.span.stop:
+        raise InvalidInputError(
+            f"the exchange has the days {exchange.days[0]:.10} to {exchange.days[-1]:.10}, but the backtest is from "
+            f"{first:.10} to {last:.10}"
+            if len(exchange.days)
+            else "the exchange has no days"
+        )
+
+
+def _span(
+    start: Any, end: Any, series: pd.Series[Any] | None, market: Market
+) -> tuple[np.datetime64, np.datetime64]:
+    if series is None and (start is None or end is None):
+        raise InvalidInputError("start_time and end_time are needed where the strategy has no signal")
+    if start is None:
+        assert series is not None
+        start = signal_days(series)[0].normalize()
+    if end is None:
+        assert series is not None
+        after = int(np.searchsorted(market.days, as_day(signal_days(series)[1]), side="right"))
+        end = market.days[min(after, len(market.days) - 1)] if len(market.days) else start
+    return as_day(start), as_day(end)
+
+
+def _exchange(
+    keywords: Mapping[str, Any] | None,
+    market: Market,
+    first: np.datetime64,
+    last: np.datetime64,
+    region: Region,
+) -> Exchange:
+    keywords = dict(keywords or {})
+    keywords.pop("subscribe_fields", None)
+    if keywords.pop("freq", "day") not in ("day", "1day"):
+        raise InvalidInputError("exchange_kwargs: freq must be 'day'")
+    arguments: dict[str, Any] = {"start_time": first, "end_time": last, "region": region, **keywords}
+    try:
+        return Exchange(market, **arguments)
+    except TypeError as error:
+        if isinstance(error, InvalidValueError):
+            raise
+        raise InvalidInputError(f"exchange_kwargs: {error}") from error
+
+
+def _holdings(account: Any) -> dict[str, tuple[float, float | None]]:
+    """Return amounts and prices to begin with."""
+    if not isinstance(account, Mapping):
+        return {}
+    if "cash" not in account:
+        raise InvalidInputError("account as a dict needs the key 'cash'")
+    made: dict[str, tuple[float, float | None]] = {}
+    for name, holding in account.items():
+        if name == "cash":
+            continue
+        if isinstance(holding, Mapping):
+            price = holding.get("price")
+            made[str(name)] = (float(holding["amount"]), None if price is None else float(price))
+        else:
+            made[str(name)] = (float(holding), None)
+    return made
+
+
+def _take(book: Book, holdings: Mapping[str, tuple[float, float | None]], market: Market, first: int) -> None:
+    for name, (amount, price) in holdings.items():
+        column = market.columns[name]
+        book.held[column] = True
+        book.amount[column] = amount
+        book.price[column] = _last_close(market, name, first) if price is None else price
+
+
+def _last_close(market: Market, name: str, first: int) -> float:
+    before = market.field("$close")[:first, market.columns[name]]
+    known = before[~np.isnan(before)]
+    if not len(known):
+        raise InvalidInputError(f"account: {name!r} has no close before the first day; give its price")
+    return float(known[-1])
