@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from operator import itemgetter
 from typing import Any, Final
 
 from aqrec.engine._leaving import leaving
@@ -22,7 +23,7 @@ from aqrec.engine._runtime import bridge
 from aqrec.errors import BufferFullError, ClosedError, InvalidValueError
 from aqrec.format._ids import now_ms
 from aqrec.format._names import check_key_name
-from aqrec.format._points import MAX_KEYS, row_packer
+from aqrec.format._points import MAX_KEYS, pack_stepless, pack_stepped, values_packer
 from aqrec.options import BufferOptions
 
 __all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema", "join"]
@@ -44,15 +45,18 @@ DONE: Final = Done()
 
 
 class Schema:
-    """Rows of one run with the same keys: how to pack them, and whose they are."""
+    """Rows of one run with the same keys: how to pack their values, and whose they are."""
 
-    __slots__ = ("keys", "log", "pack", "stepped")
+    __slots__ = ("keys", "log", "pack", "pick", "stepped", "width")
 
     def __init__(self, log: PointLog, keys: list[str], *, stepped: bool) -> None:
         self.log = log
         self.keys = keys
         self.stepped = stepped
-        self.pack = row_packer(len(keys), stepped=stepped)
+        self.pack = values_packer(len(keys))
+        self.width = len(keys)
+        self.pick = itemgetter(*keys)
+        """Values of a call in the order of the keys, or KeyError; for several keys only"""
 
 
 Record = tuple[Schema, bytes]
@@ -258,18 +262,37 @@ def _wake(waiting: list[tuple[float, Future[None]]]) -> None:
             future.set_result(None)
 
 
+_NO_WIDTH, _TAKES_TURNS = -1, -2
+
+
 class PointLog:
     """The producers' side of one run's metrics."""
 
-    __slots__ = ("_buffer", "_stepless", "_stepped", "dropped", "run_id", "state")
+    __slots__ = (
+        "_append",
+        "_buffer",
+        "_queue",
+        "_stepless",
+        "_stepped",
+        "_usual",
+        "_width",
+        "dropped",
+        "run_id",
+        "state",
+    )
 
     def __init__(self, run_id: str, buffer: Buffer, state: Any) -> None:
         self.run_id = run_id
         self.dropped = 0
         self.state = state
         self._buffer = buffer
+        self._queue = buffer.queue
+        self._append = buffer.queue.append
         self._stepped: dict[tuple[str, ...], Schema] = {}
         self._stepless: dict[tuple[str, ...], Schema] = {}
+        # A job logs the same keys again and again: picking their values is cheaper than looking for who has these keys.
+        self._usual: Any = None
+        self._width = _NO_WIDTH
 
     def log(self, step: int | None, metrics: dict[str, float]) -> Room | None:
         """Append one call's points to the buffer; never suspends, never blocks.
@@ -279,17 +302,19 @@ class PointLog:
         try:
             if step is None:
                 schema = self._stepless[tuple(metrics)]
-                row = schema.pack(_time_ns() // 1_000_000, *metrics.values())
+                row = pack_stepless(_time_ns() // 1_000_000) + schema.pack(*metrics.values())
+            elif len(metrics) == self._width:
+                schema = self._usual
+                row = pack_stepped(step, _time_ns() // 1_000_000) + schema.pack(*schema.pick(metrics))
             else:
                 schema = self._stepped[tuple(metrics)]
-                row = schema.pack(step, _time_ns() // 1_000_000, *metrics.values())
+                row = pack_stepped(step, _time_ns() // 1_000_000) + schema.pack(*metrics.values())
         except Exception:  # noqa: BLE001 - new keys or unusual values: look closely
             return self._log_carefully(step, metrics, now_ms())
         buffer = self._buffer
-        queue = buffer.queue
-        if len(queue) >= buffer.capacity:
+        if len(self._queue) >= buffer.capacity:
             return buffer.overflow(schema, row)
-        queue.append((schema, row))
+        self._append((schema, row))
         if buffer.idle:
             buffer.wake()
         return None
@@ -311,6 +336,12 @@ class PointLog:
     def _log_carefully(self, step: int | None, metrics: dict[str, float], timestamp: int) -> Room | None:
         numbers = {key: _number(check_key_name("metric", key), value) for key, value in metrics.items()}
         whole = None if step is None else _step(step)
+        if (
+            self._usual is not None
+            and len(numbers) == self._width
+            and numbers.keys() != set(self._usual.keys)
+        ):
+            self._usual, self._width = None, _TAKES_TURNS
         room: Room | None = None
         keys = list(numbers)
         for at in range(0, len(keys), MAX_KEYS):
@@ -323,8 +354,10 @@ class PointLog:
                 if len(schemas) >= 4096:
                     schemas.clear()
                 schemas[part] = schema
-            values = [numbers[key] for key in part]
-            row = schema.pack(timestamp, *values) if whole is None else schema.pack(whole, timestamp, *values)
+                if whole is not None and 1 < len(part) == len(keys) and self._width != _TAKES_TURNS:
+                    self._usual, self._width = schema, len(part)
+            head = pack_stepless(timestamp) if whole is None else pack_stepped(whole, timestamp)
+            row = head + schema.pack(*(numbers[key] for key in part))
             buffer = self._buffer
             if len(buffer.queue) >= buffer.capacity:
                 room = join(room, buffer.overflow(schema, row))

@@ -14,6 +14,8 @@ import os
 import threading
 import time
 from collections import deque
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -57,6 +59,7 @@ __all__ = ["Engine", "read_marker"]
 
 logger = logging.getLogger("aqrec")
 _BATCH = 16_384
+_schema_of, _row_of = itemgetter(0), itemgetter(1)
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT, _CLOSE_GRACE = 300.0, 1.0
 
@@ -352,20 +355,15 @@ class Engine:
     def _drain(self) -> dict[Schema, list[bytes]]:
         queue = self.buffer.queue
         popleft = queue.popleft
-        groups: dict[Schema, list[bytes]] = {}
-        popped = 0
-        try:
+        batch: list[tuple[Schema, bytes]] = []
+        take = batch.append
+        with contextlib.suppress(IndexError):  # a producer that drops the oldest took it
             for _ in range(min(len(queue), _BATCH)):
-                schema, row = popleft()
-                popped += 1
-                rows = groups.get(schema)
-                if rows is None:
-                    groups[schema] = [row]
-                else:
-                    rows.append(row)
-        except IndexError:
-            pass  # a producer that drops the oldest took it
-        self.buffer.popped += popped
+                take(popleft())
+        self.buffer.popped += len(batch)
+        groups: dict[Schema, list[bytes]] = {}
+        for schema, records in groupby(batch, _schema_of):  # a job logs the same keys again and again
+            groups.setdefault(schema, []).extend(map(_row_of, records))
         return groups
 
     def _encode(self, groups: dict[Schema, list[bytes]], journal: Log) -> list[Event]:

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MAX_KEYS", "Columns", "PointsFrame", "columns", "decode_points", "encode_points", "row_packer"]
+__all__ = [
+    "MAX_KEYS",
+    "Columns",
+    "PointsFrame",
+    "columns",
+    "decode_points",
+    "encode_points",
+    "pack_stepless",
+    "pack_stepped",
+    "values_packer",
+]
 
 MAX_KEYS: Final = 64
 
@@ -60,9 +70,18 @@ def _width(keys: int, stepped: bool) -> int:
     return 8 * (keys + (2 if stepped else 1))
 
 
-def row_packer(keys: int, *, stepped: bool) -> Callable[..., bytes]:
-    """Return ``pack([step,] timestamp, *values) -> row`` for rows of `keys` values."""
-    return struct.Struct(f"<{'qq' if stepped else 'q'}{keys}d").pack
+pack_stepped: Final = struct.Struct("<qq").pack
+"""``pack_stepped(step, timestamp)``: the head of a row."""
+pack_stepless: Final = struct.Struct("<q").pack
+"""``pack_stepless(timestamp)``: the head of a row without a step."""
+
+
+def values_packer(keys: int) -> Callable[..., bytes]:
+    """Return ``pack(*values)``, the rest of a row of `keys` values.
+
+    Head and values are packed apart because a call with nothing but ``*values`` is much the cheaper one.
+    """
+    return struct.Struct(f"<{keys}d").pack
 
 
 def encode_points(frame: PointsFrame) -> bytes:

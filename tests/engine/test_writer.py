@@ -413,3 +413,27 @@ def test_options_of_tests_are_the_defaults_but_for_what_they_name() -> None:
         msgspec.structs.replace(Options(), provenance=False, retry=options().retry, flush=options().flush)
         == options()
     )
+
+
+async def test_values_keep_their_keys_whatever_the_order_and_company_they_are_logged_in(
+    local_url: str,
+) -> None:
+    """Calls with other keys, as many keys, the same keys in another order, or keys that were not there before."""
+    calls: list[dict[str, float]] = [
+        {"a": 1, "b": 2},
+        {"b": 3, "a": 4},
+        {"a": 5, "c": 6},
+        {"c": 7, "a": 8},
+        {"a": 9},
+        {"b": 10, "c": 11, "a": 12},
+        {"b": 13, "a": True},
+    ]
+    async with aqrec.open_recorder(local_url, experiment="e", options=options()) as recorder:
+        for step, metrics in enumerate(calls * 2):
+            if step % 2:
+                await recorder.log_batch(metrics, step=step)
+            else:
+                await recorder.log_metrics(step=step, **metrics)
+        for key in "abc":
+            expected = [(step, float(call[key])) for step, call in enumerate(calls * 2) if key in call]
+            assert await history(recorder, key) == expected

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from aqrec.errors import CorruptError
 from aqrec.format import _frames as frames
 from aqrec.format._frames import EVENTS, HEADER, POINTS, Damage, Frame, decode_frames, encode_frame, scan
-from aqrec.format._points import PointsFrame, columns, decode_points, encode_points, row_packer
+from aqrec.format._points import (
+    PointsFrame,
+    columns,
+    decode_points,
+    encode_points,
+    pack_stepless,
+    pack_stepped,
+    values_packer,
+)
 from aqrec.format._records import (
     ExperimentCreated,
     Heartbeat,
@@ -140,10 +148,10 @@ STEPS = st.integers(-(2**63), 2**63 - 1)
 def test_points_frames_hold_rows_exactly(
     keys: list[str], rows: list[tuple[int, int, list[float]]], stepped: bool
 ) -> None:
-    pack = row_packer(len(keys), stepped=stepped)
     width = len(keys)
+    pack = values_packer(width)
     packed = [
-        pack(step, stamp, *values[:width]) if stepped else pack(stamp, *values[:width])
+        (pack_stepped(step, stamp) if stepped else pack_stepless(stamp)) + pack(*values[:width])
         for step, stamp, values in rows
     ]
     frame = decode_points(encode_points(PointsFrame(7, "run", keys, b"".join(packed), stepped)))
@@ -167,7 +175,7 @@ def test_a_points_frame_that_cannot_be_decoded_is_corrupt(payload: bytes) -> Non
 
 
 def test_rows_that_are_cut_are_corrupt() -> None:
-    row = row_packer(2, stepped=True)(1, 2, 3.0, 4.0)
+    row = pack_stepped(1, 2) + values_packer(2)(3.0, 4.0)
     with pytest.raises(CorruptError, match="whole number of rows"):
         decode_points(encode_points(PointsFrame(0, "r", ["a", "b"], row[:-1])))
 

@@ -13,7 +13,7 @@ import aqrec
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, latest
 from aqrec.format._frames import HEADER, POINTS, Frame, decode_frames, encode_frame
-from aqrec.format._points import PointsFrame, encode_points, row_packer
+from aqrec.format._points import PointsFrame, encode_points, pack_stepless, values_packer
 from aqrec.format._records import LogHeader
 from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import MemoryStore
@@ -209,10 +209,11 @@ async def test_an_event_log_cut_anywhere_gives_a_state_the_run_once_had(
 
 def _segment(first: int, numbers: list[int]) -> bytes:
     header = msgspec.msgpack.encode(LogHeader(writer=WRITER, created=1, first=first))
-    rows = row_packer(1, stepped=False)
+    pack = values_packer(1)
     return encode_frame(HEADER, header) + b"".join(
         encode_frame(
-            POINTS, encode_points(PointsFrame(n, "r", ["loss"], rows(1000, float(n)), stepped=False))
+            POINTS,
+            encode_points(PointsFrame(n, "r", ["loss"], pack_stepless(1000) + pack(float(n)), stepped=False)),
         )
         for n in numbers
     )
