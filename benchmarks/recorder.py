@@ -292,7 +292,15 @@ def stall(quick: bool) -> dict:
 
 
 def short_runs(quick: bool) -> dict:
-    """1,000 runs one after the other: two params, 20 calls of two metrics, each end durable."""
+    """1,000 runs one after the other: two params, 20 calls of two metrics, each end durable.
+
+    In a process that has loaded pandas and pyarrow, as the job that trains a thousand models has.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    assert pd
+    assert pq
     from aqrec import Options
     from aqrec.sync import ExperimentManager
 

@@ -263,6 +263,11 @@ class Engine:
         if self._wakeup is not None:
             self._wakeup.set()
 
+    @property
+    def opened(self) -> bool:
+        """Whether the store is known to be one, so that `open` has nothing to do."""
+        return self._marked and not self.closed
+
     async def open(self) -> None:
         """Read or create the store's marker; raises what stands against using the store."""
         if self._marked:
@@ -418,8 +423,9 @@ class Engine:
 
     def _drops(self) -> list[Event]:
         events: list[Event] = []
-        for state in list(self._forgotten.values()):
-            if state.points.dropped > state.dropped_told:
+        for held in self._forgotten.valuerefs():  # a copy: other threads create runs meanwhile
+            state = held()
+            if state is not None and state.points.dropped > state.dropped_told:
                 state.dropped_told = state.points.dropped
                 events.append(
                     PointsDropped(

@@ -75,9 +75,10 @@ class Experiment(ExperimentView):
 
         Raises `InvalidInputError` if the id is taken.
         """
-        run = await self._call(
-            self._ref.workspace.create_run(self._ref, recorder_name, recorder_id, parent_id(parent))
-        )
+        workspace, wanted = self._ref.workspace, (self._ref, recorder_name, recorder_id, parent_id(parent))
+        run = workspace.create_at_once(*wanted)
+        if run is None:
+            run = await self._call(workspace.create_run(*wanted))
         return Recorder(run)
 
     async def get_recorder(

@@ -54,7 +54,9 @@ class Recorder(RecorderView):
 
         Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
         """
-        await self._call(self._run.session.prepare())
+        session = self._run.session
+        if not session.prepared:
+            await self._call(session.prepare())
         _active.begin(self._run)
         return self
 

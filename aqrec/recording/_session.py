@@ -126,6 +126,12 @@ class Session:
             self._runtime = runtime
             self._catalog = Catalog(self._engine.store, self.url)
 
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` has nothing to do, so that no other thread need be asked."""
+        engine = self._engine
+        return self._runtime is not None and self._pid == os.getpid() and engine is not None and engine.opened
+
     async def check(self) -> None:
         """Read the store's marker; raise what stands against using the store."""
         await read_marker(self.engine.store)

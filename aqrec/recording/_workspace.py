@@ -116,6 +116,14 @@ class Workspace:
             self.session.remember(run)
         return run
 
+    def create_at_once(
+        self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None
+    ) -> Run | None:
+        """Create a run if the store need not be asked for that; else None."""
+        if run_id is None and self.session.prepared:
+            return self.new_run(experiment, name, None, parent)
+        return None
+
     async def create_run(
         self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None
     ) -> Run:

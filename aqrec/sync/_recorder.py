@@ -52,7 +52,9 @@ class Recorder(RecorderView):
 
         Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
         """
-        self._call(self._run.session.prepare())
+        session = self._run.session
+        if not session.prepared:
+            self._call(session.prepare())
         _active.begin(self._run)
         return self
 
