@@ -90,6 +90,9 @@ def examples(session: nox.Session) -> None:
     for script in scripts:
         with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
             session.run("python", "-W", "error", str(script))
+    for workflow in sorted((ROOT / "examples").glob("*.yaml")):
+        with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
+            session.run("python", "-W", "error", "-m", "aqrec.cli", "run", str(workflow))
 
 
 @nox.session

@@ -5,7 +5,8 @@
     AqrecError
     ├── InvalidInputError (ValueError)        mend the call
     │   ├── InvalidNameError
-    │   └── InvalidValueError (also TypeError)
+    │   ├── InvalidValueError (also TypeError)
+    │   └── InvalidWorkflowError
     ├── ConflictError                         somebody else's fact stands; choose another name or value
     │   ├── AlreadyExistsError (FileExistsError)
     │   ├── ExpAlreadyExistError
@@ -27,6 +28,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 __all__ = [
     "AlreadyExistsError",
     "AqrecError",
@@ -40,6 +43,7 @@ __all__ = [
     "InvalidInputError",
     "InvalidNameError",
     "InvalidValueError",
+    "InvalidWorkflowError",
     "LoadObjectError",
     "MissingInputError",
     "NotFoundError",
@@ -49,6 +53,7 @@ __all__ = [
     "RecorderNotFoundError",
     "StorageError",
     "UntrustedObjectError",
+    "WorkflowProblem",
 ]
 
 
@@ -66,6 +71,45 @@ class InvalidNameError(InvalidInputError):
 
 class InvalidValueError(InvalidInputError, TypeError):
     """A value has a type or size that cannot be stored faithfully."""
+
+
+class WorkflowProblem(NamedTuple):
+    """One thing that is wrong with a workflow.
+
+    Attributes
+    ----------
+    key
+        Where, as keys joined by dots: ``task.model.class``; empty for the whole.
+    text
+        What is wrong and what to do.
+    file
+        The file; None if the workflow was given as a dict.
+    line, column
+        Place in the file, both from 1; None where there is none.
+    source
+        The line as the file has it; empty where there is none.
+    """
+
+    key: str
+    text: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    source: str = ""
+
+
+class InvalidWorkflowError(InvalidInputError):
+    """A workflow does not fit its schema, or names what does not exist; nothing was run.
+
+    Attributes
+    ----------
+    problems
+        All that was found, in the order of the file.
+    """
+
+    def __init__(self, text: str, problems: tuple[WorkflowProblem, ...] = ()) -> None:
+        super().__init__(text)
+        self.problems = problems
 
 
 class ConflictError(AqrecError):

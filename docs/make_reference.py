@@ -13,6 +13,8 @@ MODULES = (
     "aqrec.options",
     "aqrec.templates",
     "aqrec.sync.templates",
+    "aqrec.workflow",
+    "aqrec.sync.workflow",
     "aqrec.analysis",
     "aqrec.backtest",
     "aqrec.quotes",

@@ -116,6 +116,41 @@ def demo(
 
 
 @app.command()
+def run(
+    workflow: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW", help="YAML file of Qlib's form.", show_default=False)
+    ] = None,
+    again: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="RUN", help="Run the workflow of a recorded run again, instead of a file."
+        ),
+    ] = None,
+    store: Store = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option(
+            "--experiment", "-e", metavar="NAME", help="Default: as the workflow says, else workflow"
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name of the new run.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Only check the file; nothing is run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run a workflow: train its model and make its records. It is checked before anything is written."""
+    from aqrec.cli import _run  # noqa: PLC0415
+
+    if (workflow is None) == (again is None):
+        raise typer.BadParameter("give either WORKFLOW or --from RUN")
+    if check:
+        if workflow is None:
+            raise typer.BadParameter("--check takes a WORKFLOW")
+        _run.check(workflow)
+    else:
+        _run.run(workflow, again, store, experiment=experiment, name=name, as_json=as_json)
+
+
+@app.command()
 def ls(
     store: Annotated[
         str | None,

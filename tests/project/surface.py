@@ -28,8 +28,10 @@ PUBLIC = (
     "aqrec.stores",
     "aqrec.sync",
     "aqrec.sync.templates",
+    "aqrec.sync.workflow",
     "aqrec.templates",
     "aqrec.testing",
+    "aqrec.workflow",
 )
 PINNED = Path(__file__).with_name("surface.txt")
 
