@@ -17,6 +17,7 @@ import msgspec
 from aqrec.format._frames import POINTS, Damage, scan
 from aqrec.format._parquet import HistoryWriter
 from aqrec.format._points import Columns, columns, decode_points
+from aqrec.format._records import Footer
 
 __all__ = ["Job", "Source", "write_history"]
 
@@ -113,8 +114,8 @@ def _groups(counts: dict[Unit, int]) -> Iterator[list[Unit]]:
         yield group
 
 
-def write_history(file: BinaryIO, job: Job, metadata: dict[str, Any], *, bulk: bool) -> int:
-    """Write the job's points as one Parquet file; return how many there were."""
+def write_history(file: BinaryIO, job: Job, metadata: dict[str, Any], *, bulk: bool) -> tuple[int, Footer]:
+    """Write the job's points as one Parquet file; return how many there were, and the file's footer."""
     writer = HistoryWriter(file, metadata, bulk=bulk)
     for group in _groups(job.counts):
         gathered = {unit: _Pieces() for unit in group}
@@ -130,4 +131,4 @@ def write_history(file: BinaryIO, job: Job, metadata: dict[str, Any], *, bulk: b
         for unit in group:
             gathered[unit].write(writer, unit, job.writer)
     writer.close()
-    return writer.points
+    return writer.points, writer.footer

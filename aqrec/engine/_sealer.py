@@ -16,7 +16,7 @@ from aqrec.engine._summary import RunState
 from aqrec.errors import CorruptError
 from aqrec.format import _layout as layout
 from aqrec.format._ids import HybridClock, new_id
-from aqrec.format._records import FORMAT_VERSION, Event, Sealed
+from aqrec.format._records import FORMAT_VERSION, Event, Footer, Sealed
 from aqrec.options import Options
 from aqrec.stores import Store
 
@@ -145,7 +145,7 @@ class Sealer:
                 sources=await self._sources(through.keys()),
             )
             metadata = {"format": FORMAT_VERSION, "writer": host.writer, "through": through}
-            points = await host.store.put_stream(
+            points, footer = await host.store.put_stream(
                 key, lambda file: write_history(file, job, metadata, bulk=bulk)
             )
             if points != sum(counts.values()):
@@ -153,9 +153,13 @@ class Sealer:
                     f"sealing found {points} of {sum(counts.values())} points in the journal of writer {host.writer}; "
                     "the journal is kept"
                 )
-            return [self._sealed(state, key, through[run_id], counts) for run_id, state in todo.items()]
+            return [
+                self._sealed(state, key, through[run_id], counts, footer) for run_id, state in todo.items()
+            ]
 
-    def _sealed(self, state: RunState, key: str, through: int, counts: dict[tuple[str, str], int]) -> Sealed:
+    def _sealed(
+        self, state: RunState, key: str, through: int, counts: dict[tuple[str, str], int], footer: Footer
+    ) -> Sealed:
         points = 0
         for name, count in list(state.unsealed.items()):
             done = counts.get((state.run_id, name), 0)
@@ -174,6 +178,7 @@ class Sealer:
             key=key,
             through=through,
             points=points,
+            footer=footer,
         )
         self._host.post(event)
         return event

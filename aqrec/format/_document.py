@@ -15,6 +15,7 @@ from aqrec.format._records import (
     STATUS_S,
     ArtifactRef,
     ArtifactSaved,
+    Footer,
     MetricsSummarised,
     MetricSummary,
     ParamsLogged,
@@ -52,6 +53,7 @@ class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     through: int
     points: int
+    footer: Footer | None = None
 
 
 class ArtifactRival(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +148,13 @@ def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one bra
         if _newer(doc, "name", clock, event.name, doc.name):
             doc.name = event.name
     elif isinstance(event, Sealed):
-        part = SealedPart(writer=event.writer, key=event.key, through=event.through, points=event.points)
+        part = SealedPart(
+            writer=event.writer,
+            key=event.key,
+            through=event.through,
+            points=event.points,
+            footer=event.footer,
+        )
         if part not in doc.sealed:
             doc.sealed.append(part)
             doc.sealed.sort(key=lambda sealed: (sealed.writer, sealed.through, sealed.key, sealed.points))

@@ -7,12 +7,15 @@ Columns: ``key`` (text), ``step`` (int64, null when logged without one), ``times
 
 from __future__ import annotations
 
+import io
 import json
+import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
 from aqrec.errors import AqrecError, CorruptError
+from aqrec.format._records import Footer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +41,27 @@ def _schema(bulk: bool) -> Any:
     return pa.schema([pa.field("run_id", text, nullable=False), *fields] if bulk else fields)
 
 
+class _Tap:
+    """A file being written whose bytes are kept while `kept` is there."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.kept: bytearray | None = None
+
+    def write(self, data: Any) -> int:
+        if self.kept is not None:
+            self.kept += data
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
 class HistoryWriter:
     """Writes one Parquet object, a block of one key at a time, in bounded memory.
 
@@ -49,7 +73,16 @@ class HistoryWriter:
         What the file covers; stored as JSON under ``aqrec``.
     bulk
         Whether several runs share the file.
+
+    Attributes
+    ----------
+    points
+        How many were written.
+    footer
+        Of the closed file.
     """
+
+    footer: Footer
 
     def __init__(self, file: BinaryIO, metadata: dict[str, Any], *, bulk: bool = False) -> None:
         import pyarrow as pa  # noqa: PLC0415
@@ -58,7 +91,8 @@ class HistoryWriter:
         self._pa = pa
         self._bulk = bulk
         self._schema = _schema(bulk)
-        self._sink = pa.PythonFile(file, mode="w")
+        self._tap = _Tap(file)
+        self._sink = pa.PythonFile(self._tap, mode="w")
         texts = ["run_id", "key", "writer"] if bulk else ["key", "writer"]
         settings: dict[str, Any] = {"use_dictionary": texts}  # a list is allowed, the type hints say bool
         self._writer = pq.ParquetWriter(
@@ -139,8 +173,11 @@ class HistoryWriter:
     def close(self) -> None:
         """Write what waits and the footer; the file stays open."""
         self._flush()
+        self._tap.kept = bytearray()
         self._writer.close()
         self._sink.flush()
+        kept, self._tap.kept = self._tap.kept, None
+        self.footer = Footer(size=len(kept), crc=zlib.crc32(kept))
 
 
 class HistoryPart(msgspec.Struct):
@@ -152,12 +189,14 @@ class HistoryPart(msgspec.Struct):
     values: Any
 
 
-def read_history(file: BinaryIO, *, key: str, run_id: str) -> list[HistoryPart]:
+def read_history(file: BinaryIO, *, key: str, run_id: str, footer: Footer | None = None) -> list[HistoryPart]:
     """Return the points of one key and run; only row groups and columns that are needed are read.
 
-    Raises `CorruptError` for what is no history; checksums of pages are verified.
+    Raises `CorruptError` for what is no history; checksums of pages are verified, and that of the footer if it is known.
     """
     try:
+        if footer is not None:
+            _check_footer(file, footer)
         return _read(file, key, run_id)
     except AqrecError:
         raise
@@ -167,6 +206,13 @@ def read_history(file: BinaryIO, *, key: str, run_id: str) -> list[HistoryPart]:
         raise CorruptError(f"a sealed history cannot be read: {error}") from error
     except Exception as error:  # whatever damaged metadata leads a reader to
         raise CorruptError(f"a sealed history cannot be read: {error}") from error
+
+
+def _check_footer(file: BinaryIO, footer: Footer) -> None:
+    file.seek(-min(footer.size, file.seek(0, io.SEEK_END)), io.SEEK_END)
+    if zlib.crc32(file.read()) != footer.crc:
+        raise CorruptError("the footer of a sealed history is damaged: its checksum is another one")
+    file.seek(0)
 
 
 def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:

@@ -26,6 +26,7 @@ __all__ = [
     "ExperimentCreated",
     "ExperimentDeleted",
     "ExperimentRestored",
+    "Footer",
     "Heartbeat",
     "LogHeader",
     "Marker",
@@ -218,6 +219,13 @@ class ArtifactSaved(RunEvent, frozen=True, kw_only=True, tag="artifact"):
     ref: ArtifactRef
 
 
+class Footer(msgspec.Struct, frozen=True, kw_only=True):
+    """The end of a Parquet object, which has no checksum of its own: bytes, and their CRC-32 (zlib)."""
+
+    size: int
+    crc: int
+
+
 class Sealed(RunEvent, frozen=True, kw_only=True, tag="sealed"):
     """A writer's frames up to `through` are in a Parquet object, too."""
 
@@ -225,6 +233,7 @@ class Sealed(RunEvent, frozen=True, kw_only=True, tag="sealed"):
     key: str
     through: int
     points: int
+    footer: Footer | None = None
 
 
 class PointsDropped(RunEvent, frozen=True, kw_only=True, tag="dropped"):

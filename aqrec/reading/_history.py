@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -75,7 +76,8 @@ async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[Hi
         if key in doc.metrics.get(sealed.writer, {}):
             parts.extend(
                 await store.get_stream(
-                    sealed.key, lambda file: read_history(file, key=key, run_id=doc.run_id)
+                    sealed.key,
+                    partial(read_history, key=key, run_id=doc.run_id, footer=sealed.footer),
                 )
             )
     complete, live = True, False

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from aqrec.errors import CorruptError
 from aqrec.format import _parquet as parquet
 from aqrec.format._parquet import HistoryPart, HistoryWriter, read_history
+from aqrec.format._records import Footer
 
 Point = tuple[int | None, int, float]
 
@@ -32,6 +33,10 @@ def points_of(parts: list[HistoryPart]) -> list[Point]:
 
 
 def write(blocks: list[tuple[str, str, list[Point]]], *, bulk: bool = False) -> bytes:
+    return write_whole(blocks, bulk=bulk)[0]
+
+
+def write_whole(blocks: list[tuple[str, str, list[Point]]], *, bulk: bool = False) -> tuple[bytes, Footer]:
     file = io.BytesIO()
     writer = HistoryWriter(file, {"format": 1, "through": {"r": 3}}, bulk=bulk)
     for run, key, points in blocks:
@@ -50,7 +55,7 @@ def write(blocks: list[tuple[str, str, list[Point]]], *, bulk: bool = False) -> 
             at = stop
     writer.close()
     assert writer.points == sum(len(points) for _, _, points in blocks)
-    return file.getvalue()
+    return file.getvalue(), writer.footer
 
 
 POINTS = st.lists(
@@ -163,18 +168,19 @@ def test_a_point_of_a_training_run_takes_six_bytes_at_most() -> None:
 
 
 def test_a_flipped_bit_is_an_error_or_makes_no_difference() -> None:
-    """Never a wrong value: pages carry checksums."""
+    """Never a wrong value: pages carry checksums, and that of the footer is known."""
     points: list[Point] = [(n, 1_700_000_000_000 + n, n / 7) for n in range(40)]
-    data = write([("r", "a", points), ("r", "b", points)])
-    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    for at in range(footer):
+    data, footer = write_whole([("r", "a", points), ("r", "b", points)])
+    assert 8 + int.from_bytes(data[-8:-4], "little") <= footer.size < len(data)
+    for at in range(len(data)):
         for flip in (0x01, 0xFF):
             damaged = bytearray(data)
             damaged[at] ^= flip
             try:
-                read = read_history(io.BytesIO(bytes(damaged)), key="b", run_id="r")
+                read = read_history(io.BytesIO(bytes(damaged)), key="b", run_id="r", footer=footer)
             except CorruptError:
                 continue
+            assert at < len(data) - footer.size
             assert points_of(read) == points, at
 
 
