@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from aqrec.errors import InvalidInputError
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
+from aqrec.options import Options
 from aqrec.recording._workspace import ExperimentRef, Workspace
 
 if TYPE_CHECKING:
     from aqrec.recording._run import Run
 
-__all__ = ["ExperimentView", "RecorderView", "parent_id"]
+__all__ = ["ExperimentView", "RecorderView", "RunReference", "parent_id", "run_reference"]
 
 
 def _utc(milliseconds: int | None) -> dt.datetime | None:
@@ -135,3 +138,21 @@ def parent_id(parent: object) -> str | None:
     if parent is None or isinstance(parent, str):
         return parent
     raise InvalidInputError(f"parent={parent!r}: give a Recorder or its id")
+
+
+class RunReference(msgspec.Struct, frozen=True):
+    """What another process needs to open a run; never printed, since it may hold credentials."""
+
+    url: str
+    run_id: str
+    options: Options
+    storage_options: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return f"RunReference({self.run_id!r})"
+
+
+def run_reference(recorder: RecorderView) -> RunReference:
+    """Return the reference of a recorder of either face."""
+    session = recorder._run.session  # pyright: ignore[reportPrivateUsage] - this module's own
+    return RunReference(session.url, recorder.id, session.options, session.storage_options)

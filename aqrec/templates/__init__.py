@@ -8,6 +8,7 @@ makes many templates at once.
 
 from aqrec.templates._base import ACRecordTemp, RecordTemp
 from aqrec.templates._dataset import LabelledDataset
+from aqrec.templates._schedule import generate_all
 from aqrec.templates._segments import MultiSegRecord
 from aqrec.templates._signal import HFSignalRecord, SigAnaRecord, SignalMseRecord, SignalRecord
 
@@ -20,4 +21,5 @@ __all__ = [
     "SigAnaRecord",
     "SignalMseRecord",
     "SignalRecord",
+    "generate_all",
 ]

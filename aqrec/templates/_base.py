@@ -16,6 +16,7 @@ from aqrec.templates._plan import (
     check_on_missing,
     check_recorder,
 )
+from aqrec.templates._saving import saving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -49,7 +50,8 @@ class RecordTemp(Template):
 
     async def save(self, **objects: Any) -> None:
         """Save objects in the template's folder; waits and raises as `Recorder.save_objects`."""
-        await self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
+        with saving():
+            await self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
 
     async def load(self, name: str, parents: bool = True) -> Any:
         """Load a file of this template or, with `parents`, of the nearest one it depends on that has it.
@@ -76,7 +78,7 @@ class RecordTemp(Template):
         The inputs are those of `generate` without arguments. The message names each missing file, its run,
         and the template that makes it.
         """
-        await self._require(self._wanted(include_self, parents))
+        await self._require(self.wanted(include_self, parents))
 
     async def generate(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Make the files and save them; for subclasses to define."""

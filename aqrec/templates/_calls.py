@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import anyio
 import anyio.from_thread
 import anyio.to_thread
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-__all__ = ["call", "call_blocking"]
+__all__ = ["call", "call_blocking", "slots"]
 
 T = TypeVar("T")
+
+slots: ContextVar[anyio.CapacityLimiter | None] = ContextVar("aqrec_template_slots", default=None)
+"""How many threads may compute at once; None: as many as the loop allows"""
 
 
 async def call(function: Callable[..., Awaitable[T] | T], /, *args: Any, **kwargs: Any) -> T:
@@ -27,7 +32,7 @@ async def call(function: Callable[..., Awaitable[T] | T], /, *args: Any, **kwarg
     if inspect.iscoroutinefunction(function):
         return await cast("Awaitable[T]", function(*args, **kwargs))
     work = functools.partial(function, *args, **kwargs)
-    result: Any = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    result: Any = await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=slots.get())
     return cast("T", await result if inspect.isawaitable(result) else result)
 
 

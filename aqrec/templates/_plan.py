@@ -35,6 +35,8 @@ class Template:
     """Template whose files this one needs, and so on through what that one needs"""
     requires: ClassVar[tuple[type[Template], ...]] = ()
     """Further templates whose files this one needs; they come after `depend_cls`"""
+    splits: ClassVar[bool] = False
+    """Whether `generate` itself hands parts of its work to the workers of `generate_all`"""
     _advice: ClassVar[Mapping[str, str]] = {}
     """What to add, by path, when an input is missing"""
 
@@ -66,7 +68,7 @@ class Template:
     @classmethod
     def _parents(cls) -> Iterator[type[Template]]:
         """Yield the templates whose files this one needs, the nearest first, each once."""
-        waiting = deque([cls])
+        waiting: deque[type[Template]] = deque((cls,))
         seen: set[type[Template]] = {cls}
         while waiting:
             template = waiting.popleft()
@@ -83,7 +85,8 @@ class Template:
             places.setdefault(template.get_path(name), template)
         return places
 
-    def _wanted(self, include_self: bool, parents: bool) -> Files:
+    def wanted(self, include_self: bool = False, parents: bool = True) -> Files:
+        """Return the artifact paths that `check` looks for, each with the template that makes it."""
         return {**(self._inputs() if parents else {}), **(self._own() if include_self else {})}
 
     def _missing_text(self, run_id: str, missing: Files) -> str:

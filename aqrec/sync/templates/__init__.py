@@ -5,6 +5,7 @@ loop of their own, or in another thread where a loop runs already, as in a noteb
 """
 
 from aqrec.sync.templates._base import ACRecordTemp, RecordTemp
+from aqrec.sync.templates._schedule import generate_all
 from aqrec.sync.templates._signal import (
     HFSignalRecord,
     MultiSegRecord,
@@ -23,4 +24,5 @@ __all__ = [
     "SigAnaRecord",
     "SignalMseRecord",
     "SignalRecord",
+    "generate_all",
 ]

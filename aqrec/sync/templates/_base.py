@@ -16,6 +16,7 @@ from aqrec.templates._plan import (
     check_on_missing,
     check_recorder,
 )
+from aqrec.templates._saving import saving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -41,7 +42,8 @@ class RecordTemp(Template):
 
     def save(self, **objects: Any) -> None:
         """Save objects in the template's folder."""
-        self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
+        with saving():
+            self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
 
     def load(self, name: str, parents: bool = True) -> Any:
         """Load a file of this template or, with `parents`, of the nearest one it depends on that has it.
@@ -64,7 +66,7 @@ class RecordTemp(Template):
 
     def check(self, include_self: bool = False, parents: bool = True) -> None:
         """Raise `MissingInputError` if an input (`parents`) or an own file (`include_self`) is missing."""
-        self._require(self._wanted(include_self, parents))
+        self._require(self.wanted(include_self, parents))
 
     def generate(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         """Make the files and save them; for subclasses to define."""
