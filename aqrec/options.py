@@ -8,10 +8,11 @@ import msgspec
 
 from aqrec.errors import InvalidValueError
 
-__all__ = ["BufferOptions", "FlushOptions", "Options", "Overflow", "RetryOptions", "Sealing"]
+__all__ = ["BufferOptions", "FlushOptions", "Options", "Overflow", "RetryOptions", "Sealing", "Upkeep"]
 
 Overflow = Literal["wait", "drop_oldest", "error"]
 Sealing = Literal["run", "bulk", "never"]
+Upkeep = Literal["auto", "never"]
 
 MIB = 1024 * 1024
 
@@ -110,6 +111,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     seal
         ``run``: an ended run gets a folder that stands for itself (``run.json``, ``metrics.parquet``). ``bulk``: the
         histories of many runs share a Parquet file, a run costs no file of its own (sweeps). ``never``: journals stay.
+    upkeep
+        ``auto``: whoever comes across a catalog of many small objects folds some of them into larger ones, in the background
+        of a search or at the close of a store that was written. ``never``: only ``compact()`` does.
     provenance
         Whether to collect argv, git state, environment and package versions at the start of a run.
     environment
@@ -132,6 +136,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     close_timeout: float = 10.0
     strict: bool = False
     seal: Sealing = "run"
+    upkeep: Upkeep = "auto"
     provenance: bool = True
     environment: tuple[str, ...] = ("_QLIB_*",)
     pickler: Literal["pickle", "cloudpickle", "dill"] = "pickle"
@@ -144,6 +149,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         _check("Options.close_timeout", self.close_timeout, 0)
         for name, allowed in (
             ("seal", ("run", "bulk", "never")),
+            ("upkeep", ("auto", "never")),
             ("pickler", ("pickle", "cloudpickle", "dill")),
             ("compression", (None, "zstd")),
             ("trust", (None, "restricted", "trusted", "never")),

@@ -254,6 +254,24 @@ def get(
         command(run, path, destination, store, force=force)
 
 
+@app.command()
+def compact(
+    store: Annotated[
+        str | None,
+        typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
+    ] = None,
+    grace: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Delete what has been superseded for so long."),
+    ] = 600.0,
+    as_json: AsJson = False,
+) -> None:
+    """Fold the catalog into few objects, so that searches stay fast; anybody may read and record meanwhile."""
+    from aqrec.cli._compact import compact as command  # noqa: PLC0415
+
+    command(store, grace, as_json=as_json)
+
+
 def main() -> None:
     """Run the command line and exit."""
     for stream in (sys.stdout, sys.stderr):

@@ -1,6 +1,6 @@
 """Reading one store for a command: which one is meant, which run is meant, and what is known of it.
 
-Nothing here writes to a store, or makes one.
+Nothing here makes a store, and nothing but `StoreView.compact` writes to one.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from aqrec.artifacts import TrustPolicy
     from aqrec.recording._run import Run
     from aqrec.stores import Store
+    from aqrec.upkeep import Compaction
 
 __all__ = ["StoreView", "iso", "last_activity", "opened", "shown_place", "span"]
 
@@ -67,7 +68,7 @@ def opened(location: str | None) -> Generator[StoreView]:
     url = location if location is not None else defaults.default_uri()
     if not url.strip():
         raise InvalidInputError("the store's name is empty; give a folder or URL")
-    session = Session(url, Options(provenance=False))
+    session = Session(url, Options(provenance=False, upkeep="never"))
     try:
         view = StoreView(session)
         _ = session.runtime  # names without a driver are refused here
@@ -155,6 +156,10 @@ class StoreView:
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something on the engine thread and wait for it."""
         return self._session.runtime.call(work)
+
+    def compact(self, grace: float) -> Compaction:
+        """Fold the catalog; see `ExperimentManager.compact`."""
+        return self.call(self._session.compact(grace))
 
     # -- experiments and runs ------------------------------------------------------------------------------
 

@@ -7,24 +7,32 @@ import re
 
 __all__ = [
     "EVENTS",
+    "HEADS",
     "JOURNAL",
     "MARKER",
     "RUNS",
+    "SNAPSHOTS",
     "artifact_key",
     "artifacts_folder",
     "bulk_metrics_key",
     "event_log_key",
+    "head_key",
+    "head_number",
+    "is_snapshot",
     "journal_folder",
     "journal_key",
     "metrics_key",
     "run_document_key",
     "shared_key",
+    "snapshot_key",
     "writer_of_event_log",
 ]
 
 MARKER = "aqrec.json"
 JOURNAL = "journal"
 EVENTS = "catalog/events"
+HEADS = "catalog/heads"
+SNAPSHOTS = "catalog/snapshots"
 RUNS = "runs"
 SEALED = "sealed"
 
@@ -58,6 +66,27 @@ def writer_of_event_log(key: str) -> str | None:
     """Return the writer of a key made by `event_log_key`, or None for a foreign file."""
     match = re.fullmatch(rf"{EVENTS}/[0-9a-f]{{32}}-([0-9a-f]{{32}})\.ev", key)
     return match[1] if match else None
+
+
+def head_key(number: int) -> str:
+    """Return the key of the catalog's head `number`."""
+    return f"{HEADS}/{number:012d}"
+
+
+def head_number(key: str) -> int | None:
+    """Return the number of a key made by `head_key`, or None for a foreign file."""
+    match = re.fullmatch(rf"{HEADS}/([0-9]{{12}})", key)
+    return int(match[1]) if match else None
+
+
+def snapshot_key(identity: str) -> str:
+    """Return the key of a part of the folded catalog; `identity` is time-ordered."""
+    return f"{SNAPSHOTS}/{identity}.parquet"
+
+
+def is_snapshot(key: str) -> bool:
+    """Whether a key was made by `snapshot_key`."""
+    return re.fullmatch(rf"{SNAPSHOTS}/[0-9a-f]{{32}}\.parquet", key) is not None
 
 
 def run_document_key(run_id: str) -> str:

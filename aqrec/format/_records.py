@@ -46,6 +46,8 @@ __all__ = [
     "UnknownEvent",
     "decode_events",
     "encode_events",
+    "join_events",
+    "unfamiliar",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -305,3 +307,22 @@ def decode_events(payload: bytes) -> list[Event | UnknownEvent]:
         except msgspec.DecodeError:
             events.append(UnknownEvent(bytes(raw)))
     return events
+
+
+def unfamiliar(payload: bytes, events: list[Event | UnknownEvent]) -> list[bytes]:
+    """Return which of a frame's events, as stored, this version would not write back as they are.
+
+    Those of unknown kinds, and those with fields of a later version: folding them here must not lose them.
+    """
+    if not any(isinstance(event, UnknownEvent) for event in events) and _encoder.encode(events) == payload:
+        return []
+    return [
+        bytes(raw)
+        for raw, event in zip(_raws.decode(payload), events, strict=True)
+        if isinstance(event, UnknownEvent) or _encoder.encode(event) != bytes(raw)
+    ]
+
+
+def join_events(raws: list[bytes]) -> bytes:
+    """Return stored events as the payload of a frame."""
+    return _encoder.encode([msgspec.Raw(raw) for raw in raws])

@@ -12,7 +12,7 @@ import msgspec
 
 from aqrec.errors import InvalidValueError
 
-__all__ = ["Value", "from_json", "normalise", "pack", "to_json", "unpack"]
+__all__ = ["Value", "ext_hook", "from_json", "normalise", "pack", "to_json", "unpack"]
 
 Value = str | int | float | bool | None | list["Value"] | dict[str, "Value"]
 
@@ -109,14 +109,15 @@ def _wrap(value: Any) -> Any:
     return value
 
 
-def _ext_hook(code: int, data: memoryview) -> Any:
+def ext_hook(code: int, data: memoryview) -> Any:
+    """Return the value of a msgpack extension; a decoder of values needs it."""
     if code == _BIG_INT:
         return int(bytes(data), 16)
     return msgspec.msgpack.Ext(code, bytes(data))
 
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(ext_hook=_ext_hook)
+_decoder = msgspec.msgpack.Decoder(ext_hook=ext_hook)
 
 
 def pack(values: dict[str, Value]) -> bytes:

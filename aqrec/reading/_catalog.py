@@ -1,14 +1,14 @@
-"""What a store holds: experiments and run documents, folded from the catalog's events.
+"""What a store holds: experiments and run documents, folded from the catalog's snapshots and events.
 
-A `Catalog` remembers how far it has read each event log, so a refresh costs one listing and the new bytes. All coroutines run on the
-engine thread.
+A `Catalog` remembers what it has read, so a refresh costs two listings and the new bytes. All coroutines run on the engine thread.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -23,7 +23,9 @@ from aqrec.errors import (
 )
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, apply, document_from_json
-from aqrec.format._frames import EVENTS, Damage, decode_frames
+from aqrec.format._experiment import ExperimentDocument
+from aqrec.format._frames import EVENTS, FOOTER, Damage, decode_frames
+from aqrec.format._head import Head, decode_head
 from aqrec.format._records import (
     Event,
     ExperimentCreated,
@@ -33,41 +35,57 @@ from aqrec.format._records import (
     RunEvent,
     UnknownEvent,
     decode_events,
+    join_events,
+    unfamiliar,
 )
+from aqrec.format._snapshot import Snapshot
+from aqrec.reading._columns import choose
 from aqrec.reading._damage import report_damage
+from aqrec.reading._runs import Runs
 from aqrec.stores import Store
 
-__all__ = ["Catalog", "ExperimentDocument"]
+__all__ = ["Catalog", "EventLog"]
 
 logger = logging.getLogger("aqrec")
+T = TypeVar("T")
 
 _READ_OWN_TIMEOUT = 5.0
+_ATTEMPTS = 50
+_NO_HEAD = Head(number=0, nonce="")
 
 
-class ExperimentDocument(msgspec.Struct, kw_only=True):
-    """An experiment, by the latest clocks of its use (creation or a new run), deletion and restoration."""
+class EventLog(msgspec.Struct):
+    """What was read of one event log.
 
-    experiment_id: str
-    name: str = ""
-    created: int = 0
-    used: int = 0
-    deleted: int = 0
-    restored: int = 0
+    Attributes
+    ----------
+    offset, size
+        Bytes that were read, and that there were.
+    complete
+        It has its footer: nothing is ever added to it.
+    damaged
+        It must stay: bytes in its middle could not be read.
+    news
+        It has events that are not in the snapshots.
+    runs, experiments
+        Which runs and experiments its events are of.
+    unfamiliar
+        Events that this version does not know whole, as stored.
+    """
 
-    @property
-    def hidden_until(self) -> int:
-        """Runs created up to this clock are deleted with the experiment; 0 if none are."""
-        return self.deleted if self.deleted > self.restored else 0
-
-    @property
-    def alive(self) -> bool:
-        """Whether it was never deleted, or was restored, or its name has been used again since."""
-        return self.used > self.hidden_until or not self.hidden_until
-
-
-class _Progress(msgspec.Struct):
     offset: int = 0
     size: int = 0
+    complete: bool = False
+    damaged: bool = False
+    news: bool = False
+    runs: set[str] = msgspec.field(default_factory=set)
+    experiments: set[str] = msgspec.field(default_factory=set)
+    unfamiliar: list[bytes] = msgspec.field(default_factory=list)
+
+    @property
+    def pending(self) -> bool:
+        """Whether folding it would make the catalog smaller."""
+        return self.news or (self.complete and not self.damaged)
 
 
 class Catalog:
@@ -79,14 +97,22 @@ class Catalog:
     def __init__(self, store: Store, url: str | None = None) -> None:
         self.store = store
         self._url = url if url is not None else store.url
-        self.runs: dict[str, RunDocument] = {}
+        self.runs = Runs()
         self.experiments: dict[str, ExperimentDocument] = {}
         self.by_experiment: dict[str, set[str]] = {}
+        """Runs of which there is news, by experiment"""
         self.unknown: list[UnknownEvent] = []
         self.damage: dict[str, list[Damage]] = {}
         self.observed = 0
         self.checked = False
-        self._progress: dict[str, _Progress] = {}
+        self.head = _NO_HEAD
+        self.whole = True
+        """False if a snapshot could not be read: nothing may be folded upon what is left"""
+        self.logs: dict[str, EventLog] = {}
+        self.listed: Collection[str] = ()
+        """Keys of the event logs that there were"""
+        self.numbers: Collection[int | None] = ()
+        """Numbers of the heads that there were"""
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -100,74 +126,141 @@ class Catalog:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        for attempt in range(3):
-            fresh = [
-                (info.key, info.size)
+        for attempt in range(_ATTEMPTS):
+            # Events before heads: an event that is gone by now is in a head that is listed now.
+            listed = {
+                info.key: info.size
                 async for info in self.store.list(layout.EVENTS)
-                if layout.writer_of_event_log(info.key) and info.size != self._seen(info.key)
-            ]
+                if layout.writer_of_event_log(info.key)
+            }
+            numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
             try:
-                await asyncio.gather(*(self._read(key, size) for key, size in sorted(fresh)))
+                newest = max((number for number in numbers if number is not None), default=0)
+                if newest > self.head.number:
+                    await self._take_head(newest, listed)
+                fresh = [(key, size) for key, size in listed.items() if size != self._seen(key)]
+                await _all([self._read(key, size) for key, size in sorted(fresh)])
             except ObjectNotFoundError:
-                if attempt == 2:
+                if attempt == _ATTEMPTS - 1:
                     raise
                 continue  # folded meanwhile: list again
+            self.logs = {key: log for key, log in self.logs.items() if key in listed}
+            self.listed, self.numbers = listed.keys(), numbers
             return
 
     def _seen(self, key: str) -> int:
-        progress = self._progress.get(key)
-        return progress.size if progress else -1
+        log = self.logs.get(key)
+        return log.size if log else self.head.logs.get(key, -1)
+
+    async def _take_head(self, number: int, listed: Iterable[str]) -> None:
+        key = layout.head_key(number)
+        head = decode_head(await self.store.get(key), key)
+        known = {snapshot.key: snapshot for snapshot in self.runs.snapshots}
+        opened = await _all([self._open(ref.key) for ref in head.snapshots if ref.key not in known])
+        known |= {snapshot.key: snapshot for snapshot in opened if snapshot is not None}
+        self.whole = all(ref.key in known for ref in head.snapshots)
+        self.logs = {key: log for key, log in self.logs.items() if key in listed}
+        for name, log in self.logs.items():
+            log.news = log.news and log.offset > head.logs.get(name, 0)
+        self.runs.adopt(
+            [known[ref.key] for ref in head.snapshots if ref.key in known],
+            {run_id for log in self.logs.values() for run_id in log.runs},
+        )
+        self.by_experiment = {}
+        for doc in self.runs.documents.values():
+            self.by_experiment.setdefault(doc.experiment_id, set()).add(doc.run_id)
+        self.head = head
+        for snapshot in opened:
+            if snapshot is not None:
+                self._take_summary(snapshot)
+
+    async def _open(self, key: str) -> Snapshot | None:
+        path = self.store.local_path(key)
+        source = path if path is not None else await self.store.get(key)
+
+        def read() -> Snapshot:
+            snapshot = Snapshot(source, key)
+            _ = snapshot.ids
+            return snapshot
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, read)
+        except FileNotFoundError:
+            raise ObjectNotFoundError(f"there is no object {key!r} in {self.store.url}") from None
+        except CorruptError as error:
+            logger.error("aqrec: in %s: %s; everything else was read", self.store.url, error)
+            self.damage[key] = [Damage(0, 0, tail=False)]
+            return None
+
+    def _take_summary(self, snapshot: Snapshot) -> None:
+        summary = snapshot.summary
+        self.observed = max(self.observed, summary.clock)
+        for experiment in summary.experiments:
+            self._known(experiment.experiment_id).merge(experiment)
+        if events := summary.events():
+            # A later version may know them by now.
+            self._apply_all(decode_events(join_events(events)), EventLog())
 
     async def _read(self, key: str, size: int) -> None:
-        progress = self._progress.setdefault(key, _Progress())
-        data = await self.store.get(key, start=progress.offset)
-        base, progress.size = progress.offset, max(size, progress.offset + len(data))
+        log = self.logs.setdefault(key, EventLog(offset=self.head.logs.get(key, 0)))
+        data = await self.store.get(key, start=log.offset)
+        base, log.size = log.offset, max(size, log.offset + len(data))
         damages: list[Damage] = []
         for frame in decode_frames(data):
             if isinstance(frame, Damage):
                 if frame.tail:
                     break  # being written, or torn by a crash: read again when the file has grown
                 damages.append(Damage(base + frame.offset, base + frame.end, tail=False))
-                progress.offset = base + frame.end
+                log.offset = base + frame.end
                 continue
-            progress.offset = base + frame.end
+            log.offset = base + frame.end
+            log.complete = log.complete or frame.kind == FOOTER
             if frame.kind == EVENTS:
                 try:
-                    self._apply_all(decode_events(frame.payload))
+                    events = decode_events(frame.payload)
                 except (CorruptError, msgspec.DecodeError):
                     damages.append(Damage(base + frame.offset, base + frame.end, tail=False))
+                else:
+                    log.news = True
+                    log.unfamiliar.extend(unfamiliar(frame.payload, events))
+                    self._apply_all(events, log)
         if damages:
+            log.damaged = True
             self.damage.setdefault(key, []).extend(damages)
             report_damage(key, self.store.url, damages)
 
-    def _apply_all(self, events: Iterable[Event | UnknownEvent]) -> None:
+    def _apply_all(self, events: Iterable[Event | UnknownEvent], log: EventLog) -> None:
         for event in events:
             if isinstance(event, UnknownEvent):
-                self.unknown.append(event)
+                if event not in self.unknown:
+                    self.unknown.append(event)
                 continue
             self.observed = max(self.observed, event.clock)
             if isinstance(event, RunEvent):
-                self._apply_run(event)
+                log.runs.add(event.run_id)
+                self._apply_run(event, log)
             elif isinstance(event, ExperimentCreated):
-                self._experiment(event.experiment_id, event.name, event.clock)
+                log.experiments.add(event.experiment_id)
+                self._known(event.experiment_id).use(event.name, event.clock)
             elif isinstance(event, ExperimentDeleted):
+                log.experiments.add(event.experiment_id)
                 experiment = self._known(event.experiment_id)
                 experiment.deleted = max(experiment.deleted, event.clock)
             elif isinstance(event, ExperimentRestored):
+                log.experiments.add(event.experiment_id)
                 experiment = self._known(event.experiment_id)
                 experiment.restored = max(experiment.restored, event.clock)
 
-    def _apply_run(self, event: RunEvent) -> None:
-        doc = self.runs.get(event.run_id)
-        if doc is None:
-            doc = self.runs[event.run_id] = RunDocument(run_id=event.run_id)
+    def _apply_run(self, event: RunEvent, log: EventLog) -> None:
+        doc = self.runs.to_change(event.run_id)
         before = doc.experiment_id
         apply(doc, event)
         if isinstance(event, RunCreated):
             if before and before != doc.experiment_id:
-                self.by_experiment[before].discard(event.run_id)
-            self.by_experiment.setdefault(doc.experiment_id, set()).add(event.run_id)
-            self._experiment(event.experiment_id, event.experiment_name, event.clock)
+                self.by_experiment.get(before, set()).discard(event.run_id)
+            self._known(event.experiment_id).use(event.experiment_name, event.clock)
+            log.experiments.add(event.experiment_id)
+        self.by_experiment.setdefault(doc.experiment_id, set()).add(event.run_id)
 
     def _known(self, experiment_id: str) -> ExperimentDocument:
         experiment = self.experiments.get(experiment_id)
@@ -175,11 +268,10 @@ class Catalog:
             experiment = self.experiments[experiment_id] = ExperimentDocument(experiment_id=experiment_id)
         return experiment
 
-    def _experiment(self, experiment_id: str, name: str, clock: int) -> None:
-        experiment = self._known(experiment_id)
-        experiment.name = experiment.name or name
-        experiment.created = min(experiment.created or clock, clock)
-        experiment.used = max(experiment.used, clock)
+    @property
+    def pending(self) -> dict[str, EventLog]:
+        """Event logs that wait to be folded, the oldest first."""
+        return {key: log for key, log in sorted(self.logs.items()) if log.pending}
 
     # -- questions ---------------------------------------------------------------------------------------------------
 
@@ -206,22 +298,43 @@ class Catalog:
         )
 
     def runs_of(
-        self, experiment_ids: Iterable[str] | None = None, view: str = "active", status: str | None = None
+        self,
+        experiment_ids: Iterable[str] | None = None,
+        view: str = "active",
+        status: str | None = None,
+        name: str | None = None,
     ) -> list[RunDocument]:
         """Return run documents, the latest start first."""
-        if experiment_ids is None:
-            ids: Iterable[str] = list(self.runs)
-        else:
-            ids = [run for experiment in experiment_ids for run in self.by_experiment.get(experiment, ())]
+        wanted = None if experiment_ids is None else set(experiment_ids)
         found = [
             doc
-            for doc in (self.runs[run_id] for run_id in ids)
-            if doc.known
-            and (view == "all" or self.hidden(doc) == (view == "deleted"))
-            and (status is None or doc.status == status)
+            for doc in self.news_of(wanted, view)
+            if (status is None or doc.status == status) and (name is None or doc.name == name)
         ]
+        for snapshot, rows in self.runs.rows():
+            chosen = choose(
+                snapshot,
+                rows,
+                self.experiments,
+                experiment_ids=wanted,
+                view=view,
+                status=status,
+                name=name,
+            )
+            found.extend(map(snapshot.document, chosen.tolist()))
         found.sort(key=lambda doc: (-(doc.start_time or doc.created), doc.run_id))
         return found
+
+    def news_of(self, experiment_ids: Collection[str] | None, view: str) -> list[RunDocument]:
+        """Return the documents of those runs that are not told by snapshots alone, in no order."""
+        documents = self.runs.documents
+        if experiment_ids is None:
+            docs: Iterable[RunDocument] = documents.values()
+        else:
+            docs = [documents[run] for known in experiment_ids for run in self.by_experiment.get(known, ())]
+        return [
+            doc for doc in docs if doc.known and (view == "all" or self.hidden(doc) == (view == "deleted"))
+        ]
 
     async def find_run(
         self, run_id: str | None = None, name: str | None = None, experiment_id: str | None = None
@@ -233,12 +346,12 @@ class Catalog:
                 return doc
             return await self._from_folder(run_id)
         scope = None if experiment_id is None else [experiment_id]
-        living = self.runs_of(scope)
-        for doc in living:
-            if doc.name == name:
-                return doc
+        named = self.runs_of(scope, name=name)
+        if named:
+            return named[0]
         raise RecorderNotFoundError(
-            f"no recorder is named {name!r} in {self.store.url}" + _there_are([doc.name for doc in living])
+            f"no recorder is named {name!r} in {self.store.url}"
+            + _there_are([doc.name for doc in self.runs_of(scope)])
         )
 
     async def _from_folder(self, run_id: str) -> RunDocument:
@@ -252,6 +365,15 @@ class Catalog:
                 ) from None
             raise
         return document_from_json(data)
+
+
+async def _all(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run coroutines at once, and wait for all of them also where one fails."""
+    results = await asyncio.gather(*works, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return cast("list[T]", results)
 
 
 def _there_are(names: list[str]) -> str:

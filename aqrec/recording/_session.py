@@ -28,6 +28,7 @@ from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
 from aqrec.stores import canonical_url
+from aqrec.upkeep import Compaction, Folding, compact
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -80,6 +81,7 @@ class Session:
         self._engine: Engine | None = None
         self._runtime: Runtime | None = None
         self._catalog: Catalog | None = None
+        self._folding: Folding | None = None
         self._runs: WeakValueDictionary[str, OpenRun] = WeakValueDictionary()
         self.begun: dict[str, OpenRun] = {}
         """Runs that were begun here and are not ended"""
@@ -125,6 +127,7 @@ class Session:
             runtime.acquire()
             self._runtime = runtime
             self._catalog = Catalog(self._engine.store, self.url)
+            self._folding = Folding(self._catalog, enabled=self.options.upkeep == "auto")
 
     @property
     def prepared(self) -> bool:
@@ -147,7 +150,13 @@ class Session:
         await self.check_once()
         await catalog.refresh()
         self.engine.clock.observe(catalog.observed)
+        if self._folding is not None:
+            self._folding.consider()
         return catalog
+
+    async def compact(self, grace: float) -> Compaction:
+        """Fold the whole catalog; see `ExperimentManager.compact`."""
+        return await compact(await self.refresh(), grace=grace)
 
     async def check_once(self) -> None:
         """Check the marker unless that has been done."""
@@ -189,7 +198,17 @@ class Session:
             engine, self._engine = self._engine, None
             if engine is not None and release_engine(engine):
                 self._released = engine
+                await self._fold(engine, deadline - time.monotonic())
                 await engine.close(max(deadline - time.monotonic(), limit / 10))
+            else:
+                await self._fold(None, 0)
+
+    async def _fold(self, engine: Engine | None, seconds: float) -> None:
+        """End folding; fold what the engine leaves behind."""
+        if self._folding is None:
+            return
+        wrote = engine is not None and engine.statistics().commits > 0 and engine.statistics().storing
+        await self._folding.close(wrote=wrote, seconds=max(seconds, 0) / 2)
 
     async def _end_runs(self, status: str, reason: str, limit: float) -> None:
         runs = list(self.begun.values())

@@ -12,6 +12,7 @@ from aqrec.recording._workspace import Workspace
 from aqrec.stores import redact_url
 from aqrec.sync._calls import ExperimentCalls, start_exp
 from aqrec.sync._experiment import Experiment
+from aqrec.upkeep import Compaction
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -92,6 +93,27 @@ class ExperimentManager(ExperimentCalls):
         Takes ``Options.close_timeout`` seconds at most. Cancelling stops the wait, not the closing.
         """
         self._workspace.session.shut()
+
+    def compact(self, *, grace: float = 600.0) -> Compaction:
+        """Fold the catalog completely: searches read few objects then, however many runs there are.
+
+        That happens by itself in small steps (`Options.upkeep`); call this after a large import, or where the store does not
+        honour create-if-absent, and then by one process at a time. Reading and recording go on meanwhile.
+
+        Parameters
+        ----------
+        grace
+            Seconds before objects that are superseded are deleted, for those who are reading them.
+
+        Returns
+        -------
+        Compaction
+            Numbers: ``folded`` event logs, ``deleted`` objects, and the ``snapshots`` with their ``rows`` that there are now.
+
+        Waits for the store. Cancelling leaves the catalog as good as it was. Raises `ConflictError` if others were faster again
+        and again, or a later version of aqrec has written what this one would lose.
+        """
+        return self._call(self._workspace.session.compact(grace))
 
     def start_exp(
         self,

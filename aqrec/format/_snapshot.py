@@ -1,0 +1,368 @@
+"""Snapshots of the catalog: Parquet with one row a run, for engines and for our own search alike.
+
+Params, tags and metrics are map columns: keys may hold any character, be as many as they like, and have another type in every
+run, and the schema stays the same, so that snapshots of all times can be read as one table. What a column does not tell is in
+``document``, the whole run document as msgpack.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgspec
+
+from aqrec.errors import CorruptError
+from aqrec.format import _values as values
+from aqrec.format._document import RunDocument, SealedPart, latest
+from aqrec.format._experiment import ExperimentDocument
+from aqrec.format._records import FORMAT_VERSION, ArtifactRef, MetricSummary
+
+__all__ = [
+    "LEVEL",
+    "Snapshot",
+    "SnapshotRows",
+    "SnapshotSummary",
+    "decode_cell",
+    "decode_document",
+    "encode_cell",
+    "encode_document",
+    "write_snapshot",
+]
+
+ROWS_PER_GROUP: Final = 10_000
+LEVEL: Final = sum(
+    len(kind.__struct_fields__)
+    for kind in (RunDocument, SealedPart, ArtifactRef, MetricSummary, ExperimentDocument)
+)
+"""Fields of all that a snapshot holds; they are only ever added to."""
+_MAX_DECIMAL_BITS: Final = 2048
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(RunDocument, ext_hook=values.ext_hook)
+
+
+def encode_document(doc: RunDocument) -> bytes:
+    """Return a run document as msgpack."""
+    try:
+        return _encoder.encode(doc)
+    except OverflowError:  # an integer beyond 64 bits
+        return values.pack(msgspec.to_builtins(doc))
+
+
+def decode_document(data: bytes) -> RunDocument:
+    """Return what `encode_document` was given."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.DecodeError as error:
+        raise CorruptError(f"a run's document in the catalog is damaged: {error}") from error
+
+
+def encode_cell(value: values.Value) -> tuple[str, str | None, float | None]:
+    """Return a param or tag as (type, text, number); `number` only for int and float."""
+    if isinstance(value, str):
+        return "str", value, None
+    if value is None:
+        return "null", None, None
+    if isinstance(value, bool):
+        return "bool", str(value), None
+    if isinstance(value, int):
+        if value.bit_length() > _MAX_DECIMAL_BITS:
+            return "int", hex(value), None
+        try:
+            return "int", str(value), float(value)
+        except OverflowError:
+            return "int", str(value), None
+    if isinstance(value, float):
+        return "float", repr(value), value
+    text = json.dumps(values.to_json(value), ensure_ascii=False, allow_nan=False)
+    return ("list" if isinstance(value, list) else "dict"), text, None
+
+
+def decode_cell(kind: str, text: str | None) -> Any:
+    """Return the value that `encode_cell` was given."""
+    if kind == "str":
+        return text
+    if kind == "null" or text is None:
+        return None
+    if kind == "bool":
+        return text == "True"
+    if kind == "int":
+        return int(text, 16) if "x" in text else int(text)
+    if kind == "float":
+        return float(text)
+    return values.from_json(json.loads(text))
+
+
+def _schema() -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    stamp = pa.timestamp("ms", tz="UTC")
+    cell = pa.struct([("type", pa.string()), ("text", pa.string()), ("number", pa.float64())])
+    metric = pa.struct(
+        [
+            ("value", pa.float64()),
+            ("step", pa.int64()),
+            ("timestamp", stamp),
+            ("count", pa.int64()),
+            ("minimum", pa.float64()),
+            ("maximum", pa.float64()),
+        ]
+    )
+    return pa.schema(
+        [
+            pa.field("run_id", pa.string(), nullable=False),
+            ("experiment_id", pa.string()),
+            ("experiment_name", pa.string()),
+            ("name", pa.string()),
+            ("parent", pa.string()),
+            ("status", pa.string()),
+            ("status_reason", pa.string()),
+            ("created", stamp),
+            ("start_time", stamp),
+            ("end_time", stamp),
+            ("deleted", pa.bool_()),
+            ("clock", pa.int64()),
+            ("params", pa.map_(pa.string(), cell)),
+            ("tags", pa.map_(pa.string(), cell)),
+            ("metrics", pa.map_(pa.string(), metric)),
+            pa.field("document", pa.binary(), nullable=False),
+        ]
+    )
+
+
+class _Map:
+    """A map column that is being built."""
+
+    def __init__(self, fields: int) -> None:
+        self.offsets = [0]
+        self.keys: list[str] = []
+        self.fields: list[list[Any]] = [[] for _ in range(fields)]
+
+    def add(self, rows: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        fields = self.fields
+        for key, row in rows:
+            self.keys.append(key)
+            for column, value in zip(fields, row, strict=True):
+                column.append(value)
+        self.offsets.append(len(self.keys))
+
+    def array(self, kind: Any) -> Any:
+        import pyarrow as pa  # noqa: PLC0415
+
+        parts = [
+            pa.array(column, field.type) for column, field in zip(self.fields, kind.item_type, strict=True)
+        ]
+        items = pa.StructArray.from_arrays(parts, fields=list(kind.item_type))
+        return pa.MapArray.from_arrays(
+            pa.array(self.offsets, pa.int32()), pa.array(self.keys, pa.string()), items
+        )
+
+
+def _metric(summary: MetricSummary) -> tuple[Any, ...]:
+    return (
+        summary.value,
+        summary.step,
+        summary.timestamp,
+        summary.count,
+        summary.minimum,
+        summary.maximum,
+    )
+
+
+class SnapshotRows:
+    """Run documents on their way to a snapshot."""
+
+    def __init__(self) -> None:
+        self._plain: list[tuple[Any, ...]] = []
+        self._params, self._tags, self._metrics = _Map(3), _Map(3), _Map(6)
+
+    def __len__(self) -> int:
+        return len(self._plain)
+
+    def add(self, doc: RunDocument) -> None:
+        """Take in a run as it is now."""
+        known = doc.known
+        self._plain.append(
+            (
+                doc.run_id,
+                doc.experiment_id if known else None,
+                doc.experiment_name if known else None,
+                doc.name if known or "name" in doc.clocks else None,
+                doc.parent,
+                doc.status,
+                doc.status_reason,
+                doc.created if known else None,
+                doc.start_time,
+                doc.end_time,
+                doc.deleted,
+                doc.clocks.get("run"),
+                encode_document(doc),
+            )
+        )
+        self._params.add((key, encode_cell(value)) for key, value in doc.params.items())
+        self._tags.add((key, encode_cell(value)) for key, value in doc.tags.items())
+        self._metrics.add((key, _metric(summary)) for key, summary in latest(doc).items())
+
+    def table(self) -> Any:
+        """Return the rows as an Arrow table."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        schema = _schema()
+        plain = [list(column) for column in zip(*self._plain, strict=True)] or [[] for _ in range(13)]
+        arrays = [pa.array(column, schema.field(at).type) for at, column in enumerate(plain[:12])]
+        for name, rows in (("params", self._params), ("tags", self._tags), ("metrics", self._metrics)):
+            arrays.append(rows.array(schema.field(name).type))
+        arrays.append(pa.array(plain[12], pa.binary()))
+        return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class SnapshotSummary(msgspec.Struct, kw_only=True):
+    """What a snapshot says beside its rows, stored as JSON in the file's metadata ``aqrec``.
+
+    Attributes
+    ----------
+    level
+        Grows with what the documents hold; who knows less than they hold must not write them again.
+    clock
+        No folded event is later.
+    experiments
+        Those whose events, or whose runs' events, were folded.
+    unknown
+        Folded events that this version does not know whole, as msgpack in base64.
+    """
+
+    format: int = FORMAT_VERSION
+    level: int = 0
+    clock: int = 0
+    experiments: list[ExperimentDocument] = []
+    unknown: list[str] = []
+
+    def events(self) -> list[bytes]:
+        """Return the unknown events."""
+        return [base64.b64decode(text) for text in self.unknown]
+
+    def keep(self, events: Iterable[bytes]) -> None:
+        """Set the unknown events, each once."""
+        self.unknown = sorted({base64.b64encode(event).decode() for event in events})
+
+
+def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSummary) -> int:
+    """Write tables of distinct runs as one snapshot, sorted by experiment and run; return its rows."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    schema = _schema()
+    table = pa.concat_tables([_conform(table, schema) for table in tables] or [schema.empty_table()])
+    table = table.sort_by([("experiment_id", "ascending"), ("run_id", "ascending")])
+    sink = pa.PythonFile(file, mode="w")
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        compression_level=3,
+        store_schema=False,
+        version="2.6",
+        write_page_checksum=True,
+    ) as writer:
+        writer.add_key_value_metadata({"aqrec": msgspec.json.encode(summary).decode()})
+        writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+    sink.flush()
+    return int(table.num_rows)
+
+
+def _conform(table: Any, schema: Any) -> Any:
+    """Return a table of this version's columns; ones that its version did not have are null."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+class Snapshot:
+    """A stored snapshot; columns and documents are read when they are asked for.
+
+    Parameters
+    ----------
+    source
+        The file's path, or its bytes.
+    key
+        Names it in errors.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    CorruptError
+        It is no snapshot.
+    """
+
+    def __init__(self, source: Path | bytes, key: str) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        self.key = key
+        try:
+            file = pa.memory_map(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
+            self._file = pq.ParquetFile(file, page_checksum_verification=True)
+            metadata = self._file.metadata
+            self.summary = msgspec.json.decode(metadata.metadata[b"aqrec"], type=SnapshotSummary)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever damaged metadata leads a reader to
+            raise CorruptError(f"the catalog's snapshot {key} cannot be read: {error}") from error
+        self.rows: int = metadata.num_rows
+        self._starts = [0]
+        for group in range(metadata.num_row_groups):
+            self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
+        self._documents: tuple[int, Any] | None = None
+        self._lock = threading.Lock()  # the file has one position
+        self._ids: list[str] | None = None
+        self._index: dict[str, int] | None = None
+
+    def columns(self, *names: str) -> Any:
+        """Return columns of all rows as an Arrow table; ``metrics.key_value.value.value`` names a part of one."""
+        try:
+            with self._lock:
+                return self._file.read(columns=list(names) or None)
+        except Exception as error:  # whatever damaged bytes lead a reader to
+            raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+
+    @property
+    def ids(self) -> list[str]:
+        """The runs' ids, one a row."""
+        ids = self._ids
+        if ids is None:
+            ids = self._ids = self.columns("run_id")["run_id"].to_pylist()
+        return ids
+
+    def row_of(self, run_id: str) -> int | None:
+        """Return the row of a run, or None."""
+        if self._index is None:
+            self._index = {run_id: row for row, run_id in enumerate(self.ids)}
+        return self._index.get(run_id)
+
+    def document(self, row: int) -> RunDocument:
+        """Return the document of a row; a new one each time."""
+        group = self._group(row)
+        if self._documents is None or self._documents[0] != group:
+            try:
+                with self._lock:
+                    column = self._file.read_row_group(group, columns=["document"])["document"]
+            except Exception as error:  # whatever damaged bytes lead a reader to
+                raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+            self._documents = group, column
+        return decode_document(self._documents[1][row - self._starts[group]].as_py())
+
+    def _group(self, row: int) -> int:
+        return bisect_right(self._starts, row) - 1
