@@ -19,9 +19,9 @@ import msgspec
 
 from aqrec.errors import CorruptError
 from aqrec.format import _values as values
-from aqrec.format._document import RunDocument, SealedPart, latest
+from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, latest
 from aqrec.format._experiment import ExperimentDocument
-from aqrec.format._records import FORMAT_VERSION, ArtifactRef, MetricSummary
+from aqrec.format._records import FORMAT_VERSION, ArtifactRef, ArtifactVersion, MetricSummary
 
 __all__ = [
     "LEVEL",
@@ -38,7 +38,15 @@ __all__ = [
 ROWS_PER_GROUP: Final = 10_000
 LEVEL: Final = sum(
     len(kind.__struct_fields__)
-    for kind in (RunDocument, SealedPart, ArtifactRef, MetricSummary, ExperimentDocument)
+    for kind in (
+        RunDocument,
+        SealedPart,
+        ArtifactRef,
+        ArtifactRival,
+        ArtifactVersion,
+        MetricSummary,
+        ExperimentDocument,
+    )
 )
 """Fields of all that a snapshot holds; they are only ever added to."""
 _MAX_DECIMAL_BITS: Final = 2048

@@ -79,6 +79,8 @@ def unfold(doc: RunDocument) -> Iterator[RunEvent]:
         yield PointsDropped(clock=0, run_id=run, writer=writer, count=count)
     for path, ref in doc.artifacts.items():
         yield ArtifactSaved(clock=clocks[f"artifacts.{path}"], run_id=run, ref=ref)
+        for rival in doc.rivals.get(path, ()):
+            yield ArtifactSaved(clock=rival.clock, run_id=run, ref=rival.ref)
 
 
 def _packed(key: str, value: Any) -> msgspec.Raw:

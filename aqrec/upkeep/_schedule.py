@@ -10,7 +10,6 @@ from typing import Final
 from aqrec.errors import AqrecError
 from aqrec.format import _layout as layout
 from aqrec.reading import Catalog
-from aqrec.stores import Store
 from aqrec.upkeep._fold import fold
 
 __all__ = ["Folding"]
@@ -23,12 +22,6 @@ DUE_AT_CLOSE: Final = 64
 """Event logs that a writer leaves as they are"""
 _AT_CLOSE: Final = 5.0
 """Seconds that a fold may add to the closing of a store"""
-
-
-async def _may_fold(store: Store) -> bool:
-    """Whether the store honours create-if-absent; if not, folding is for one operator at a time."""
-    probe = getattr(store, "probe_create", None)
-    return probe is None or await probe()
 
 
 class Folding:
@@ -67,10 +60,11 @@ class Folding:
 
     async def _fold(self) -> None:
         try:
-            if not await _may_fold(self._catalog.store):
+            # Racing folds need a winner; without one, folding is for an operator who knows to be alone.
+            if await self._catalog.store.probe_create():
+                await fold(self._catalog)
+            else:
                 self._enabled = False
-                return
-            await fold(self._catalog)
         except AqrecError as error:
             # Nobody has asked for it and nothing depends on it; perhaps nothing may be written here.
             self._enabled = False

@@ -88,7 +88,7 @@ async def test_where_conditions_are_ignored_only_compact_folds(
     async def ignored(self: Store) -> bool:
         return False
 
-    monkeypatch.setattr(WrapperStore, "probe_create", ignored, raising=False)
+    monkeypatch.setattr(WrapperStore, "probe_create", ignored)
     url, store = shared(append=False)
     for number in range(6):
         await record(url, number)
