@@ -6,6 +6,7 @@ instead: install the ``dev`` dependency group there first.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -93,6 +94,17 @@ def examples(session: nox.Session) -> None:
     for workflow in sorted((ROOT / "examples").glob("*.yaml")):
         with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
             session.run("python", "-W", "error", "-m", "aqrec.cli", "run", str(workflow))
+
+
+@nox.session
+def qlib(session: nox.Session) -> None:
+    """Run workflows of real Qlib and LightGBM on a small provider folder."""
+    prepare(session, "test")
+    if session.virtualenv.venv_backend != "none":
+        session.install("pyqlib>=0.9.7", "lightgbm>=4", silent=True)
+    elif importlib.util.find_spec("qlib") is None:
+        session.error("Qlib is not installed here: run the session without --no-venv")
+    session.run("pytest", "tests/qlib", *session.posargs)
 
 
 @nox.session
