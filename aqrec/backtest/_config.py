@@ -4,20 +4,46 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from aqrec.errors import InvalidInputError, InvalidValueError
 
 from ._executor import SimulatorExecutor
 from ._topk import TopkDropoutStrategy
 
-__all__ = ["is_qlibs_own", "made", "with_signal"]
+__all__ = ["filled", "made", "needs_qlib"]
 
-_OURS = {"TopkDropoutStrategy": TopkDropoutStrategy, "SimulatorExecutor": SimulatorExecutor}
-PLACEHOLDER = "<PRED>"
+_OURS: dict[str, type[Any]] = {
+    "SimulatorExecutor": SimulatorExecutor,
+    "TopkDropoutStrategy": TopkDropoutStrategy,
+}
+_PLACEHOLDER = "<PRED>"
 
 
-def made(config: Any, what: str, pred: Any) -> Any:
+def filled(value: Any, pred: Any) -> Any:
+    """Return a config with each ``<PRED>`` replaced, also inside of lists and dicts."""
+    if isinstance(value, str) and value == _PLACEHOLDER:
+        if pred is None:
+            raise InvalidInputError(f"the config has the placeholder {_PLACEHOLDER}, but pred is not given")
+        return pred
+    if isinstance(value, Mapping):
+        return {key: filled(item, pred) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(filled(item, pred) for item in cast("list[Any]", value))
+    return value
+
+
+def needs_qlib(config: Any) -> str | None:
+    """Return the class of Qlib that a config names and aqrec does not have, or None."""
+    if not isinstance(config, Mapping):
+        return None
+    module, name = _named(config)
+    if isinstance(name, str) and module and module.split(".")[0] == "qlib" and name not in _OURS:
+        return f"{module}.{name}"
+    return None
+
+
+def made(config: Any, what: str, pred: Any, *, qlib_compat: bool) -> Any:
     """Return the object that a config stands for; an object stands for itself."""
     if not isinstance(config, Mapping):
         return config
@@ -26,8 +52,10 @@ def made(config: Any, what: str, pred: Any) -> Any:
         raise InvalidInputError(
             f"a {what} config has the keys class, module_path and kwargs, not {', '.join(map(str, config))}"
         )
-    keywords = {key: with_signal(value, pred) for key, value in (config.get("kwargs") or {}).items()}
-    maker = _class(config["class"], config.get("module_path"), what)
+    maker = _class(config, what)
+    keywords = dict(filled(config.get("kwargs") or {}, pred))
+    if maker is TopkDropoutStrategy:
+        keywords.setdefault("qlib_compat", qlib_compat)
     try:
         return maker(**keywords)
     except TypeError as error:
@@ -36,16 +64,22 @@ def made(config: Any, what: str, pred: Any) -> Any:
         raise InvalidInputError(f"the {what} {maker.__name__} cannot be made: {error}") from error
 
 
-def _class(name: Any, module: str | None, what: str) -> type[Any]:
-    if isinstance(name, type):
-        return name
+def _named(config: Mapping[str, Any]) -> tuple[str | None, Any]:
+    module, name = config.get("module_path"), config.get("class")
     if not module and isinstance(name, str) and "." in name:
         module, name = name.rsplit(".", 1)
-    if is_qlibs_own(module) or not module:
+    return module, name
+
+
+def _class(config: Mapping[str, Any], what: str) -> type[Any]:
+    module, name = _named(config)
+    if isinstance(name, type):
+        return name
+    if not module or module.split(".")[0] == "qlib":
         if name in _OURS:
             return _OURS[name]
         raise InvalidInputError(
-            f"the {what} {name!r} of {module or 'no module'} is not among those of aqrec: {', '.join(_OURS)}"
+            f"aqrec has no {what} {name!r}; it has {', '.join(_OURS)}; your own needs a module_path"
         )
     try:
         found = getattr(importlib.import_module(module), name)
@@ -54,17 +88,3 @@ def _class(name: Any, module: str | None, what: str) -> type[Any]:
     if not isinstance(found, type):
         raise InvalidInputError(f"the {what} {module}.{name} is not a class")
     return found
-
-
-def is_qlibs_own(module: str | None) -> bool:
-    """Tell whether a module is one of Qlib."""
-    return module is not None and module.split(".")[0] == "qlib"
-
-
-def with_signal(value: Any, pred: Any) -> Any:
-    """Return a value with the placeholder ``<PRED>`` replaced."""
-    if isinstance(value, str) and value == PLACEHOLDER:
-        if pred is None:
-            raise InvalidInputError(f"the config has the placeholder {PLACEHOLDER}, but pred is not given")
-        return pred
-    return value

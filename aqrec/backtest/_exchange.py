@@ -48,6 +48,7 @@ class Exchange:
     volume_threshold
         Largest amount of an instrument that can be traded on a day: ``("current", expression)`` for each order,
         ``("cum", expression)`` for all orders of the day together; or a mapping of "all", "buy" and "sell" to such pairs.
+        Where the expression is NaN, nothing.
     open_cost, close_cost
         Cost of buying and selling, as a share of the value.
     min_cost
@@ -215,13 +216,10 @@ class Exchange:
         if not self._tradable[direction].item(bar, column):
             return _REJECTED
         price = self._price[direction].item(bar, column)
-        caps = self._caps[direction]
-        if caps:
-            most = min(
-                caps_.item(bar, column) - dealt if whole_day else caps_.item(bar, column)
-                for whole_day, caps_ in caps
-            )
-            amount = max(min(most, amount), 0.0)
+        for whole_day, caps in self._caps[direction]:
+            cap = caps.item(bar, column) - dealt if whole_day else caps.item(bar, column)
+            # An unknown cap is one of 0.
+            amount = min(cap, amount) if cap > 0 else 0.0
         ratio = (self.open_cost if direction else self.close_cost) + self._impact(
             bar, column, price, amount * price
         )

@@ -16,6 +16,7 @@ from ._step import Book, Step, Strategy
 
 __all__ = ["SimulatorExecutor"]
 
+_ROUNDING = 1e-5
 _WEIGHTS = ("mean", "amount_weighted", "value_weighted")
 
 
@@ -126,7 +127,7 @@ def _column(exchange: Exchange, order: Order) -> int:
         raise InvalidValueError(
             f"the strategy orders {order.instrument!r}, which is neither in the quotes nor in the signal"
         )
-    if not 0 <= order.amount < math.inf or order.direction not in (Order.BUY, Order.SELL):
+    if not -_ROUNDING <= order.amount < math.inf or order.direction not in (Order.BUY, Order.SELL):
         raise InvalidValueError(
             f"{order!r}: an order needs a finite amount that is not negative, and Order.BUY or Order.SELL"
         )

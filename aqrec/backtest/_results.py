@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -299,18 +299,16 @@ def positions_frame(positions: Mapping[pd.Timestamp, Position]) -> pd.DataFrame:
     DataFrame
         One row for each day and holding: ``datetime``, ``instrument``, ``amount``, ``price``, ``weight``, ``count_day``.
     """
-
-    def rows() -> Iterator[pd.DataFrame]:
-        for day, held in positions.items():
-            yield pd.DataFrame(
-                {
-                    "datetime": day,
-                    "instrument": list(held.stocks),
-                    "amount": held.amount,
-                    "price": held.price,
-                    "weight": held.weight,
-                    "count_day": held.count_day,
-                }
-            )
-
-    return pd.concat(rows(), ignore_index=True)
+    held = list(positions.values())
+    counts = [len(position.stocks) for position in held]
+    columns = {
+        name: np.concatenate([getattr(position, name) for position in held]) if held else np.zeros(0)
+        for name in ("amount", "price", "weight", "count_day")
+    }
+    return pd.DataFrame(
+        {
+            "datetime": pd.DatetimeIndex(list(positions)).as_unit("ns").repeat(counts),
+            "instrument": pd.Series([name for position in held for name in position.stocks], dtype=str),
+            **columns,
+        }
+    )

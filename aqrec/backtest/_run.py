@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from aqrec.errors import InvalidInputError, InvalidValueError
-from aqrec.quotes import Market
+from aqrec.quotes import Market, read_quotes
+from aqrec.quotes._read import FIELDS
 
 from ._benchmark import bench_returns
-from ._config import made
+from ._config import filled, made, needs_qlib
 from ._exchange import Exchange, as_day
 from ._executor import SimulatorExecutor
+from ._on_qlib import run_on_qlib
 from ._regions import Region
 from ._results import Indicator, Position
 from ._signal import Signal, signal_days, signal_instruments, signal_series
@@ -25,7 +29,10 @@ __all__ = ["backtest"]
 PortfolioMetrics = dict[str, tuple[pd.DataFrame, dict[pd.Timestamp, Position]]]
 Indicators = dict[str, tuple[pd.DataFrame, Indicator]]
 
+Quotes = Market | pd.DataFrame | str | os.PathLike[str]
+
 _FREQUENCY = "1day"
+_FIELD = re.compile(r"\$(\w+)")
 
 
 def backtest(
@@ -38,7 +45,7 @@ def backtest(
     exchange_kwargs: Mapping[str, Any] | None = None,
     pos_type: str = "Position",
     *,
-    quotes: Market | pd.DataFrame | None = None,
+    quotes: Quotes | None = None,
     pred: pd.Series[Any] | pd.DataFrame | None = None,
     region: Region = "cn",
     qlib_compat: bool = False,
@@ -52,7 +59,10 @@ def backtest(
         last one, if there is one.
     strategy
         An object with ``generate_orders`` (see `Strategy`), such as `TopkDropoutStrategy`; or a dict of ``class``,
-        ``module_path`` and ``kwargs``, in which ``<PRED>`` stands for `pred`.
+        ``module_path`` and ``kwargs``, in which ``<PRED>`` stands for `pred`. ``TopkDropoutStrategy`` and
+        ``SimulatorExecutor`` of Qlib's modules mean those here. With any other class of ``qlib`` the whole call goes to
+        Qlib, which must be installed and initialised and returns its own objects; `quotes`, `region` and
+        `qlib_compat` do not go with it.
     executor
         A `SimulatorExecutor`, a dict of the same form, or None for the defaults.
     benchmark
@@ -67,14 +77,15 @@ def backtest(
     pos_type
         "Position": the only one.
     quotes
-        Prices: a `Market`, or a long table as for `Market.from_frame`. Default: those of a shared exchange.
+        Prices: a `Market`; a long table as for `Market.from_frame`; or the path or URL of a table or of a data folder of
+        Qlib, which is read as by `aqrec.quotes.read_quotes`. Default: those of a shared exchange.
     pred
         What ``<PRED>`` stands for in the configs.
     region
         "cn", "us" or "tw": defaults of the exchange.
     qlib_compat
-        Also reproduce what is a defect in Qlib, where a number depends on it; see `TopkDropoutStrategy`. The return of the first
-        day then contains all that the first holdings are worth, and `benchmark` None means SH000300.
+        Also reproduce what is a defect in Qlib, where a number depends on it; see `TopkDropoutStrategy`, which takes it
+        from here when it is made from a dict. The return of the first day then contains all that the first holdings are worth, and `benchmark` None means SH000300.
 
     Returns
     -------
@@ -100,12 +111,29 @@ def backtest(
     """
     if strategy is None:
         raise InvalidInputError("backtest needs a strategy")
+    foreign = needs_qlib(strategy) or needs_qlib(executor)
+    if foreign:
+        result: tuple[PortfolioMetrics, Indicators] = run_on_qlib(
+            foreign,
+            quotes,
+            filled(executor, pred),
+            account,
+            start_time=start_time,
+            end_time=end_time,
+            strategy=filled(strategy, pred),
+            benchmark=benchmark,
+            exchange_kwargs=dict(exchange_kwargs or {}),
+            pos_type=pos_type,
+        )
+        return result
     if pos_type != "Position":
         raise InvalidInputError(f"pos_type must be 'Position', not {pos_type!r}")
-    planner = made(strategy, "strategy", pred)
+    planner = made(strategy, "strategy", pred, qlib_compat=qlib_compat)
     if not callable(getattr(planner, "generate_orders", None)):
         raise InvalidInputError(f"the strategy has no method generate_orders: {planner!r}")
-    dealer = SimulatorExecutor() if executor is None else made(executor, "executor", pred)
+    dealer = (
+        SimulatorExecutor() if executor is None else made(executor, "executor", pred, qlib_compat=qlib_compat)
+    )
     if not isinstance(dealer, SimulatorExecutor):
         raise InvalidInputError(f"the executor must be a SimulatorExecutor, not {type(dealer).__name__}")
 
@@ -114,7 +142,7 @@ def backtest(
     holdings = _holdings(account)
     named = {*holdings, *(() if series is None else signal_instruments(series))}
     shared = (exchange_kwargs or {}).get("exchange")
-    market = _market(quotes, shared)
+    market = _market(quotes, exchange_kwargs or {}, benchmark, holdings)
     first, last = _span(start_time, end_time, series, market)
     exchange = (
         _shared(shared, exchange_kwargs, named)
@@ -140,12 +168,27 @@ def backtest(
     )
 
 
-def _market(quotes: Market | pd.DataFrame | None, shared: Any) -> Market:
+def _market(
+    quotes: Quotes | None, exchange_kwargs: Mapping[str, Any], benchmark: Any, also: Iterable[str]
+) -> Market:
+    if isinstance(quotes, Market):
+        return quotes
+    if isinstance(quotes, pd.DataFrame):
+        return Market.from_frame(quotes)
     if quotes is None:
+        shared = exchange_kwargs.get("exchange")
         if isinstance(shared, Exchange):
             return shared.market
         raise InvalidInputError("backtest needs quotes")
-    return quotes if isinstance(quotes, Market) else Market.from_frame(quotes)
+    indices = (
+        [] if benchmark is None or isinstance(benchmark, pd.Series) else np.atleast_1d(benchmark).tolist()
+    )
+    named = set(_FIELD.findall(repr(exchange_kwargs)))
+    deal_price = exchange_kwargs.get("deal_price") or ()
+    prices = (deal_price,) if isinstance(deal_price, str) else deal_price
+    named.update(str(price).removeprefix("$") for price in prices)
+    fields = dict.fromkeys([*FIELDS, *sorted(f"${name}" for name in named)])
+    return read_quotes(quotes, fields=list(fields), also=[*indices, *also])
 
 
 def _shared(exchange: Any, keywords: Mapping[str, Any] | None, named: set[str]) -> Exchange:

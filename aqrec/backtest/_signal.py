@@ -52,6 +52,13 @@ class Signal(NamedTuple):
 
 def signal_series(signal: Any) -> pd.Series[Any]:
     """Return the scores as a Series with levels ``datetime`` and ``instrument``."""
+    if (
+        isinstance(signal, list | tuple)
+        and len(signal) == 2
+        and callable(getattr(signal[0], "predict", None))
+    ):
+        model, dataset = cast("tuple[Any, Any]", tuple(signal))
+        signal = model.predict(dataset)
     if isinstance(signal, pd.DataFrame):
         if not len(signal.columns):
             raise InvalidValueError("the signal has no columns")

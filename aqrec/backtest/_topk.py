@@ -31,8 +31,8 @@ class TopkDropoutStrategy:
     Parameters
     ----------
     signal
-        Series or DataFrame (its first column counts) of scores with a MultiIndex (datetime, instrument). The scores of
-        a day are traded on the next.
+        Series or DataFrame (its first column counts) of scores with a MultiIndex (datetime, instrument); or a pair of a
+        model and a data set, whose ``model.predict(dataset)`` gives them. The scores of a day are traded on the next.
     topk
         How many instruments to hold.
     n_drop
@@ -93,6 +93,8 @@ class TopkDropoutStrategy:
         self.hold_thresh = _count("hold_thresh", hold_thresh)
         self.only_tradable = only_tradable
         self.forbid_all_trade_at_limit = forbid_all_trade_at_limit
+        if isinstance(risk_degree, bool) or not 0 <= risk_degree <= 1:
+            raise InvalidInputError(f"risk_degree must be a share from 0 to 1, not {risk_degree!r}")
         self.risk_degree = risk_degree
         self.rng = rng
         self.qlib_compat = qlib_compat
@@ -113,7 +115,9 @@ class TopkDropoutStrategy:
         orders, cash = self._sales(step, np.sort(selling))
         buying = candidates[: self._length(len(selling) + wanted)]
         if len(buying):
-            orders += self._purchases(step, buying, cash * self.risk_degree / len(buying))
+            # Rounding can leave the cash a trifle below 0.
+            money = cash if self.qlib_compat else max(cash, 0.0)
+            orders += self._purchases(step, buying, money * self.risk_degree / len(buying))
         return orders
 
     def _length(self, count: int) -> int:

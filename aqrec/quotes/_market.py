@@ -166,11 +166,14 @@ def long_columns(frame: Any, what: str) -> tuple[npt.NDArray[Any], Any, dict[str
 
 
 def day_array(days: Any, what: str) -> Days:
-    """Return dates as datetime64[ns]; times of day and zones are refused."""
+    """Return dates as datetime64[ns]; times of day and zones are refused. Text is ISO 8601, numbers are 20240131."""
     try:
-        index = pd.DatetimeIndex(pd.to_datetime(days))
+        given = pd.Index(days)
+        if pd.api.types.is_integer_dtype(given.dtype):
+            given = given.astype(str)
+        index = pd.DatetimeIndex(pd.to_datetime(given, format="ISO8601"))
     except (TypeError, ValueError) as error:
-        raise InvalidValueError(f"{what} must hold dates: {error}") from error
+        raise InvalidValueError(f"{what} must hold dates such as 2024-01-31: {error}") from error
     if index.tz is not None:
         raise InvalidValueError(f"{what} must be dates without a time zone, not {index.tz}")
     if not (index.normalize() == index)[index.notna()].all():
