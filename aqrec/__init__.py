@@ -12,8 +12,8 @@ from aqrec import _lazy
 if TYPE_CHECKING:
     from aqrec import errors
     from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
-    from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions
-    from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder
+    from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
+    from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder, sync_spool
 
 __version__ = "0.1.0"
 
@@ -30,9 +30,11 @@ __all__ = [
     "R",
     "Recorder",
     "RetryOptions",
+    "SpoolOptions",
     "__version__",
     "errors",
     "open_recorder",
+    "sync_spool",
 ]
 
 __getattr__, __dir__ = _lazy.lazy_names(
@@ -40,9 +42,12 @@ __getattr__, __dir__ = _lazy.lazy_names(
     {
         "errors": "aqrec.errors",
         **dict.fromkeys(("STATUS_FA", "STATUS_FI", "STATUS_R", "STATUS_S"), "aqrec.format._records"),
-        **dict.fromkeys(("BufferOptions", "FlushOptions", "Options", "RetryOptions"), "aqrec.options"),
         **dict.fromkeys(
-            ("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder"), "aqrec.recording"
+            ("BufferOptions", "FlushOptions", "Options", "RetryOptions", "SpoolOptions"), "aqrec.options"
+        ),
+        **dict.fromkeys(
+            ("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder", "sync_spool"),
+            "aqrec.recording",
         ),
     },
 )

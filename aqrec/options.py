@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import msgspec
 
 from aqrec.errors import InvalidValueError
 
-__all__ = ["BufferOptions", "FlushOptions", "Options", "Overflow", "RetryOptions", "Sealing", "Upkeep"]
+__all__ = [
+    "BufferOptions",
+    "Durability",
+    "FlushOptions",
+    "Mode",
+    "Options",
+    "Overflow",
+    "RetryOptions",
+    "Sealing",
+    "SpoolOptions",
+    "Upkeep",
+]
 
 Overflow = Literal["wait", "drop_oldest", "error"]
 Sealing = Literal["run", "bulk", "never"]
+Durability = Literal["store", "local"]
 Upkeep = Literal["auto", "never"]
+Mode = Literal["online", "offline"]
 
 MIB = 1024 * 1024
+GIB = 1024 * MIB
 
 
 def _check(name: str, value: float, least: float) -> None:
@@ -95,6 +110,34 @@ class RetryOptions(msgspec.Struct, frozen=True, kw_only=True):
         _check("RetryOptions.longest", self.longest, self.first)
 
 
+class SpoolOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The folder on this machine for what a store that cannot append (a bucket) has not taken yet.
+
+    Attributes
+    ----------
+    folder
+        Where the spools of all stores lie; None: the environment variable ``AQREC_SPOOL``, else ``aqrec/spool`` in
+        ``$XDG_STATE_HOME`` (``~/.local/state``). Each writer has its own folder there, and removes it when the store has all.
+    capacity
+        Bytes one writer may keep there. When they are used up, records wait in memory, then the buffer's overflow policy holds.
+    artifact_bytes
+        Size of the largest artifact that is kept there while the store is away; saving a larger one raises.
+    away_after
+        Seconds without success after which the store counts as away: then `save_objects` and the end of a run no longer wait for
+        it, but for the spool.
+    """
+
+    folder: str | None = None
+    capacity: int = 16 * GIB
+    artifact_bytes: int = GIB
+    away_after: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check("SpoolOptions.capacity", self.capacity, 0)
+        _check("SpoolOptions.artifact_bytes", self.artifact_bytes, 0)
+        _check("SpoolOptions.away_after", self.away_after, 0)
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """How a store is written and read by this process.
 
@@ -102,6 +145,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     buffer, flush, retry
         See their types.
+    spool
+        See its type; None: no spool, what a bucket has not taken is in memory alone.
+    mode
+        ``offline``: record to the spool alone, without any request; send it with ``aqrec sync`` later. The environment
+        variable ``AQREC_MODE`` sets the default, which is ``online``.
+    durability
+        What ``flush()`` waits for with a store that cannot append. ``store``: the store has everything. ``local``: it
+        is synced to the spool; the store gets it behind that, and what it has not got at the end of the process is sent by
+        ``aqrec sync``.
     flush_timeout
         Seconds ``flush()`` and the end of a run wait for the store before they give up waiting (writing goes on).
     close_timeout
@@ -132,6 +184,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     buffer: BufferOptions = BufferOptions()
     flush: FlushOptions = FlushOptions()
     retry: RetryOptions = RetryOptions()
+    spool: SpoolOptions | None = SpoolOptions()
+    mode: Mode | None = None
+    durability: Durability = "store"
     flush_timeout: float = 60.0
     close_timeout: float = 10.0
     strict: bool = False
@@ -150,9 +205,27 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         for name, allowed in (
             ("seal", ("run", "bulk", "never")),
             ("upkeep", ("auto", "never")),
+            ("mode", (None, "online", "offline")),
+            ("durability", ("store", "local")),
             ("pickler", ("pickle", "cloudpickle", "dill")),
             ("compression", (None, "zstd")),
             ("trust", (None, "restricted", "trusted", "never")),
         ):
             if getattr(self, name) not in allowed:
                 raise InvalidValueError(f"Options.{name}={getattr(self, name)!r}: choose one of {allowed}")
+        if self.spool is None and (self.mode == "offline" or self.durability == "local"):
+            raise InvalidValueError(
+                "mode='offline' and durability='local' need a spool; leave Options.spool alone"
+            )
+
+    @property
+    def offline(self) -> bool:
+        """Whether to record to the spool alone: `mode`, else the environment variable ``AQREC_MODE``."""
+        mode = self.mode or os.environ.get("AQREC_MODE") or "online"
+        if mode not in ("online", "offline"):
+            raise InvalidValueError(f"AQREC_MODE={mode!r}: choose 'online' or 'offline'")
+        return mode == "offline"
+
+    def with_mode(self, mode: Mode | None) -> Options:
+        """Return these options with another mode, unless it is None."""
+        return self if mode is None else msgspec.structs.replace(self, mode=mode)

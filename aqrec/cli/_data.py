@@ -68,7 +68,7 @@ def opened(location: str | None) -> Generator[StoreView]:
     url = location if location is not None else defaults.default_uri()
     if not url.strip():
         raise InvalidInputError("the store's name is empty; give a folder or URL")
-    session = Session(url, Options(provenance=False, upkeep="never"))
+    session = Session(url, Options(provenance=False, upkeep="never", mode="online"))
     try:
         view = StoreView(session)
         _ = session.runtime  # names without a driver are refused here

@@ -1,9 +1,10 @@
 """How logged records become durable bytes: buffer, engine thread, journal, sealing, and every way a process can end."""
 
 from aqrec.engine._buffer import DONE, Done, PointLog, Room, join
-from aqrec.engine._engine import Engine, read_marker
+from aqrec.engine._engine import Engine
 from aqrec.engine._exit import disown, own, shut_down
 from aqrec.engine._leaving import leaving
+from aqrec.engine._marker import ensure_marker, read_marker
 from aqrec.engine._registry import acquire_engine, engines, engines_of, release_engine
 from aqrec.engine._runtime import THREAD_NAME, Runtime, bridge, current_runtime, follow
 from aqrec.engine._statistics import Statistics
@@ -25,6 +26,7 @@ __all__ = [
     "disown",
     "engines",
     "engines_of",
+    "ensure_marker",
     "follow",
     "join",
     "leaving",

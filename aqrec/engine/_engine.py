@@ -19,33 +19,30 @@ from operator import itemgetter
 from typing import Any
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from aqrec.engine._buffer import Buffer, Schema
-from aqrec.engine._log import Log, make_log
+from aqrec.engine._log import Log
+from aqrec.engine._marker import ensure_marker
+from aqrec.engine._outage import Flush, Outage
 from aqrec.engine._runtime import Runtime, current_runtime
 from aqrec.engine._sealer import Sealer
-from aqrec.engine._statistics import Statistics
+from aqrec.engine._spool_log import make_log
+from aqrec.engine._spool_store import open_place
+from aqrec.engine._statistics import Statistics, unstored_text
 from aqrec.engine._summary import RunState
 from aqrec.errors import (
-    AlreadyExistsError,
     AqrecError,
     ClosedError,
-    CorruptError,
     FlushTimeoutError,
-    ObjectNotFoundError,
     StorageError,
 )
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
 from aqrec.format._frames import EVENTS, MAX_PAYLOAD, POINTS, encode_frame
-from aqrec.format._ids import HybridClock, new_id, now_ms
+from aqrec.format._ids import HybridClock, new_id
 from aqrec.format._points import PointsFrame, encode_points
 from aqrec.format._records import (
-    FORMAT_VERSION,
     Event,
     Heartbeat,
-    Marker,
     MetricsSummarised,
     PointsDropped,
     RunEvent,
@@ -53,40 +50,14 @@ from aqrec.format._records import (
     encode_events,
 )
 from aqrec.options import Options
-from aqrec.stores import Store, open_store
 
-__all__ = ["Engine", "read_marker"]
+__all__ = ["Engine"]
 
 logger = logging.getLogger("aqrec")
 _BATCH = 16_384
 _schema_of, _row_of = itemgetter(0), itemgetter(1)
 _EVENTS_PER_FRAME = 1_000
 _HEARTBEAT, _CLOSE_GRACE = 300.0, 1.0
-
-
-async def read_marker(store: Store) -> Marker | None:
-    """Return the store's marker, or None where there is none; refuse a format of the future."""
-    try:
-        data = await store.get(layout.MARKER)
-    except ObjectNotFoundError:
-        return None
-    try:
-        marker = msgspec.json.decode(data, type=Marker)
-    except msgspec.DecodeError as error:
-        raise CorruptError(f"{layout.MARKER} of {store.url} is damaged: {error}") from error
-    if marker.format > FORMAT_VERSION:
-        raise CorruptError(
-            f"{store.url} has format {marker.format}; this aqrec reads up to {FORMAT_VERSION}. Upgrade aqrec"
-        )
-    return marker
-
-
-class _Flush(msgspec.Struct):
-    """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over)."""
-
-    target: int
-    durable: bool
-    done: asyncio.Future[None]
 
 
 class Engine:
@@ -107,7 +78,10 @@ class Engine:
 
     def _reset(self) -> None:
         self.writer = new_id()
-        self.store: Store = open_store(self.url, storage_options=self.storage_options)
+        self.store, self.spool = open_place(
+            self.url, self.storage_options, self.options, self.writer, lambda: self.outage.away
+        )
+        self.outage = Outage(self.store, self.spool, self.options, self._tell_outage)
         self.pid = os.getpid()
         self._pump_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
@@ -118,9 +92,9 @@ class Engine:
         self._journal: Log | None = None
         self._catalog: Log | None = None
         self._marked = False
-        self._flushes: list[_Flush] = []
-        self._committing: list[_Flush] = []
-        self._serving: list[_Flush] = []
+        self._flushes: list[Flush] = []
+        self._committing: list[Flush] = []
+        self._serving: list[Flush] = []
         self._seq = 0
         self._points = self._events = self._commits = self._retries = 0
         self._last_error = ""
@@ -130,6 +104,10 @@ class Engine:
         self._dropped_told = 0
         self._failures: list[str] = []
         self._dropped_taken = 0
+
+    def _tell_outage(self, text: str) -> None:
+        self.note_failure(f"{text}; {self._last_error}")
+        logger.warning("aqrec: %s", text)
 
     # -- any thread --------------------------------------------------------------------------------------------------
 
@@ -180,12 +158,18 @@ class Engine:
         state.ended = False
         self.runs[state.run_id] = self._running[state.run_id] = state
 
+    def run_stopped(self, state: RunState) -> None:
+        """Count a run as running no more, before it is sealed."""
+        self._running.pop(state.run_id, None)
+
     def after_fork(self) -> None:
         """Become a new writer: what waits belongs to the parent, and its thread and files do, too."""
         self._lock = threading.Lock()
         self.clock = HybridClock()
         self.events.clear()
         self.buffer.after_fork()
+        if self.spool is not None:
+            self.spool.abandon()
         old, self.runs = dict(self._forgotten), {}
         self._reset()
         for run_id, state in old.items():
@@ -198,32 +182,28 @@ class Engine:
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
         logs = [log for log in (self._journal, self._catalog) if log is not None]
+        written, spooled = sum(log.bytes_written for log in logs), self.outage.spooled_bytes(logs)
         return Statistics(
             buffered=len(self.buffer.queue),
             capacity=self.options.buffer.capacity,
             points=self._points,
             events=self._events,
-            bytes_written=sum(log.bytes_written for log in logs),
+            bytes_written=written,
             unsynced_bytes=sum(log.pending_bytes for log in logs),
+            spooled_bytes=spooled,
             commits=self._commits,
             retries=self._retries,
             dropped=self.buffer.dropped,
             waits=self.buffer.waits,
             sealed_points=self._sealer.points if self._sealer is not None else 0,
             last_error=self._last_error,
+            spool=str(self.spool.folder) if self.spool and spooled else "",
             storing=not self._last_error,
         )
 
     def unstored(self) -> str:
         """Say what is not durable, or return ""."""
-        statistics = self.statistics()
-        if not (statistics.buffered or self.events or statistics.unsynced_bytes):
-            return ""
-        why = f"; the store's last error: {statistics.last_error}" if statistics.last_error else ""
-        return (
-            f"{statistics.buffered} buffered calls, {len(self.events)} events and {statistics.unsynced_bytes} written "
-            f"bytes are not stored in {self.store.url}{why}"
-        )
+        return unstored_text(self.statistics(), len(self.events), self.store.url, self.url)
 
     def take_failures(self) -> list[str]:
         """Return what went wrong since the last call (for strict recording)."""
@@ -247,12 +227,10 @@ class Engine:
         self._wakeup, self._hurry = asyncio.Event(), asyncio.Event()
         # Fixed now: a writer that a failed commit left undone must not take another name.
         writer, flush, identity = self.writer, self.options.flush, new_id()
-        self._journal = make_log(
-            self.store, writer, lambda n: layout.journal_key(writer, n), flush.journal_bytes
-        )
+        place = (self.store, self.spool, writer, flush.segment_bytes, self.outage.progressed)
+        self._journal = make_log(*place, lambda n: layout.journal_key(writer, n), flush.journal_bytes)
         self._catalog = make_log(
-            self.store,
-            writer,
+            *place,
             lambda n: layout.event_log_key(identity if n == 0 else new_id(), writer),
             flush.journal_bytes // 8,
         )
@@ -272,16 +250,9 @@ class Engine:
         """Read or create the store's marker; raises what stands against using the store."""
         if self._marked:
             return
-        if await read_marker(self.store) is None:
-            marker = Marker(store_id=new_id(), created=now_ms())
-            text = msgspec.json.format(msgspec.json.encode(marker), indent=1)
-            try:
-                await self.store.create(layout.MARKER, text)
-            except AlreadyExistsError:
-                await read_marker(self.store)
-            except StorageError:
-                if await read_marker(self.store) is None:  # else only the answer was lost
-                    raise
+        if self.options.offline and self.spool is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
+        await ensure_marker(self.store)
         self._marked = True
 
     async def _pump(self) -> None:
@@ -312,10 +283,10 @@ class Engine:
 
     def _until_due(self) -> float | None:
         """Return seconds until there is something to do without new records, or None."""
-        journal, catalog = self._journal, self._catalog
         now = time.monotonic()
         due: list[float] = []
-        if (journal and journal.pending_bytes) or (catalog and catalog.pending_bytes):
+        logs = [log for log in (self._journal, self._catalog) if log is not None]
+        if self.outage.artifacts or any(log.pending_bytes for log in logs):
             due.append(self._last_commit + self._commit_interval() - now)
         if self._running:
             due.append(self._last_heartbeat + _HEARTBEAT - now)
@@ -337,7 +308,7 @@ class Engine:
         target = self.buffer.popped + len(self.buffer.queue)
         announcements: list[Event] = []
         limit = 4 * self.options.flush.segment_bytes
-        while self.buffer.popped < target and self.buffer.queue and journal.pending_bytes < limit:
+        while self.buffer.popped < target and self.buffer.queue and journal.held_bytes < limit:
             announcements.extend(self._encode(self._drain(), journal))
             journal.hand_over()
             self.buffer.changed()
@@ -437,11 +408,11 @@ class Engine:
                 )
         return events
 
-    def _advance(self, flushes: list[_Flush], journal: Log, catalog: Log, now: float) -> None:
+    def _advance(self, flushes: list[Flush], journal: Log, catalog: Log, now: float) -> None:
         """Decide who is served, and whether a commit is due."""
         # A file that is not begun yet, or that failed, takes nothing: only a commit begins one.
         stuck = any(log.failed or (log.pending_bytes and not log.ready) for log in (journal, catalog))
-        pending = journal.pending_bytes + catalog.pending_bytes
+        pending = journal.pending_bytes + catalog.pending_bytes + self.outage.artifacts
         for flush in flushes:
             if flush.target > self.buffer.popped and self.buffer.queue:
                 self._flushes.append(flush)
@@ -449,6 +420,8 @@ class Engine:
                 self._committing.append(flush)
             elif not flush.done.done():
                 flush.done.set_result(None)
+        self._committing, self._serving = self.outage.take(self._committing), self.outage.take(self._serving)
+        self.outage.step((journal, catalog), self._committing.extend)
         due = (
             self._committing
             or (pending and stuck)
@@ -463,10 +436,12 @@ class Engine:
         pause = self.options.retry.first
         try:
             while True:
+                self.outage.attempt()
                 try:
                     await self.open()
                     told = catalog.mark()
                     await journal.commit()
+                    await self.outage.drain()
                     await catalog.commit(told)
                     break
                 except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
@@ -477,6 +452,7 @@ class Engine:
             self._commits += 1
             self._last_error = ""
             self._last_commit = time.monotonic()
+            self.outage.over()
             for flush in self._serving:
                 if not flush.done.done():
                     flush.done.set_result(None)
@@ -502,11 +478,18 @@ class Engine:
         self._last_error = text
 
     async def flush(self, timeout: float | None = None, *, durable: bool = True) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
-        """Wait until everything logged before the call is durable, or only handed over.
+        """Wait until everything logged before the call is durable in the store, or only handed over.
 
         Cancelling stops the wait, not the writing. Raises `FlushTimeoutError` after `timeout` seconds (default
         ``Options.flush_timeout``).
         """
+        await self._wait(timeout, durable=durable, spool=not durable)
+
+    async def acknowledge(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
+        """Do as `flush`; while the store is away, or with ``durability="local"``, the spool will do."""
+        await self._wait(timeout, durable=True, spool=True)
+
+    async def _wait(self, timeout: float | None, *, durable: bool, spool: bool) -> None:  # noqa: ASYNC109
         if self._pump_task is None:
             if self.closed and (text := self.unstored()):
                 raise StorageError(f"the store was closed before everything was durable: {text}")
@@ -518,8 +501,11 @@ class Engine:
         assert self._wakeup is not None
         assert self._hurry is not None
         limit = self.options.flush_timeout if timeout is None else timeout
-        request = _Flush(
-            self.buffer.popped + len(self.buffer.queue), durable, asyncio.get_running_loop().create_future()
+        request = Flush(
+            self.buffer.popped + len(self.buffer.queue),
+            durable,
+            spool,
+            asyncio.get_running_loop().create_future(),
         )
         self._flushes.append(request)
         self._wakeup.set()
@@ -547,17 +533,19 @@ class Engine:
         if self.closed:
             return
         limit = self.options.close_timeout if timeout is None else timeout
+        grace = min(_CLOSE_GRACE, limit / 5) if self.spool is not None else 0.0
         try:
             # A store that could not even be opened, and owes nobody anything, is not waited for.
             if self._marked or self.unstored():
-                async with asyncio.timeout(limit):
+                async with asyncio.timeout(limit - grace):
                     await self.flush(timeout=float("inf"))
                     self.closed = True
                     self.buffer.close()
                     await self._close_orderly()
         except TimeoutError:
+            await self._keep(grace)
             logger.error(
-                "aqrec: gave up after %g s: %s", limit, self.unstored() or "histories are not sealed"
+                "aqrec: gave up after %.3g s: %s", limit, self.unstored() or "histories are not sealed"
             )
         except AqrecError as error:
             logger.error("aqrec: closing %s: %s", self.store.url, error)
@@ -570,7 +558,8 @@ class Engine:
             if self._sealer is not None:
                 self._sealer.cancel()
             self._pump_task = None
-            for flush in (*self._flushes, *self._committing, *self._serving):
+            self.outage.cancel()
+            for flush in (*self._flushes, *self._committing, *self._serving, *self.outage.waiting()):
                 if not flush.done.done():
                     text = f"the store was closed before everything was durable: {self.unstored()}"
                     flush.done.set_exception(StorageError(text))
@@ -578,12 +567,22 @@ class Engine:
                 await asyncio.wait_for(self.store.aclose(), _CLOSE_GRACE)
             except TimeoutError:
                 logger.error("aqrec: a call to %s hangs; it is left to end by itself", self.store.url)
+            if self.spool is not None:
+                self.spool.close()
+
+    async def _keep(self, grace: float) -> None:
+        """Sync to the spool what the store has not taken."""
+        self.outage.give_up()
+        if self.spool is not None and self._pump_task is not None:
+            with contextlib.suppress(StorageError):
+                await self.acknowledge(grace)
 
     async def _close_orderly(self) -> None:
         journal, catalog, sealer = self._journal, self._catalog, self._sealer
         if journal is None or catalog is None or sealer is None:
             return
         await self.flush(timeout=float("inf"))
+        await self.outage.finish()
         await sealer.finish()
         await self.flush(timeout=float("inf"))  # what says where sealed points are, before their journal goes
         while self._commit_task is not None:

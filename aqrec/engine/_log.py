@@ -26,7 +26,7 @@ from aqrec.format._ids import now_ms
 from aqrec.format._records import LogHeader
 from aqrec.stores import Appender, Store
 
-__all__ = ["AppendLog", "Log", "Segment", "SegmentLog", "make_log"]
+__all__ = ["AppendLog", "Log", "Segment", "SegmentLog", "failure_of"]
 
 _TRAILER = struct.Struct("<4sQI")
 _encode = msgspec.msgpack.Encoder().encode
@@ -104,6 +104,20 @@ class Log(abc.ABC):
         """Give what was written to the operating system, if the store appends."""
 
     @property
+    def held_bytes(self) -> int:
+        """Of the bytes that wait to be durable, those in memory."""
+        return self.pending_bytes
+
+    @property
+    def spooled_bytes(self) -> int:
+        """Of the bytes that wait to be durable, those in a spool."""
+        return 0
+
+    async def spill(self) -> bool:
+        """Make what was written so far durable on this machine meanwhile, if there is a spool; return whether it is."""
+        return False
+
+    @property
     def ready(self) -> bool:
         """Whether `hand_over` has somewhere to go; else a commit is needed to open it."""
         return True
@@ -143,7 +157,7 @@ class AppendLog(Log):
         try:
             appender.write(items[0].frame if len(items) == 1 else b"".join(item.frame for item in items))
         except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
-            self._abandon(_failure(error))
+            self._abandon(failure_of(error))
             return
         for item in items:
             segment.note(item.run_id, len(item.frame))
@@ -173,7 +187,7 @@ class AppendLog(Log):
         except Exception as error:
             if appender is not None:
                 _close(appender)
-            self.failed = _failure(error)
+            self.failed = failure_of(error)
             raise self.failed from error
         segment.size = len(header)
         segment.closed = False
@@ -201,7 +215,7 @@ class AppendLog(Log):
             except Exception as error:
                 self._syncing = False
                 _close(appender)
-                self._abandon(failure := _failure(error))
+                self._abandon(failure := failure_of(error))
                 raise failure from error
             finally:
                 self._syncing = False
@@ -221,7 +235,7 @@ class AppendLog(Log):
             appender.write(segment.footer())
             await asyncio.get_running_loop().run_in_executor(None, appender.sync)
         except Exception as error:  # noqa: BLE001 - what is not durable goes to the next file, only the index is lost
-            self.failed = _failure(error)
+            self.failed = failure_of(error)
         else:
             self._settle(handed)
         finally:
@@ -260,7 +274,7 @@ class SegmentLog(Log):
                 try:
                     await self._store.put(segment.key, data)
                 except Exception as error:
-                    self.failed = _failure(error)
+                    self.failed = failure_of(error)
                     raise self.failed from error
                 self.failed, self._frozen = None, None
                 segment.written = segment.closed = True
@@ -286,15 +300,11 @@ class SegmentLog(Log):
         del keep
 
 
-def _failure(error: Exception) -> AqrecError:
+def failure_of(error: Exception) -> AqrecError:
+    """Return an error of ours for one of a driver's."""
     return error if isinstance(error, AqrecError) else StorageError(f"{type(error).__name__}: {error}")
 
 
 def _close(appender: Appender) -> None:
     with contextlib.suppress(Exception):  # given up or finished: its bytes are where they are
         appender.close()
-
-
-def make_log(store: Store, writer: str, key: Callable[[int], str], rotate: int) -> Log:
-    """Return the log that suits the store."""
-    return AppendLog(store, writer, key, rotate) if store.supports_append else SegmentLog(store, writer, key)

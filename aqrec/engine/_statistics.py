@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Statistics"]
+__all__ = ["Statistics", "unstored_text"]
 
 
 class Statistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +23,10 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     bytes_written
         Bytes handed to the store, journals and events.
     unsynced_bytes
-        Of those, not yet durable.
+        Of those, not yet durable in the store.
+    spooled_bytes
+        Of those and of artifacts, bytes that lie in this machine's spool until the store has taken them; with
+        ``mode="offline"``, all bytes written.
     commits
         Times that everything written was made durable.
     retries
@@ -36,6 +39,8 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
         Points sealed as Parquet.
     last_error
         Text of the latest failure, "" if there was none.
+    spool
+        Path of the spool's folder if something of this process lies there, else "".
     storing
         False while the store refuses what is written.
     """
@@ -46,10 +51,28 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     bytes_written: int
     unsynced_bytes: int
+    spooled_bytes: int
     commits: int
     retries: int
     dropped: int
     waits: int
     sealed_points: int
     last_error: str
+    spool: str
     storing: bool
+
+
+def unstored_text(statistics: Statistics, events: int, place: str, url: str) -> str:
+    """Say what is not durable in the store at `place`, which was opened as `url`; "" if everything is."""
+    if not (statistics.buffered or events or statistics.unsynced_bytes or statistics.spool):
+        return ""
+    why = f"; the store's last error: {statistics.last_error}" if statistics.last_error else ""
+    kept = (
+        f"; {statistics.spooled_bytes} bytes are kept in {statistics.spool}, send them by: aqrec sync --store {url}"
+        if statistics.spool
+        else ""
+    )
+    return (
+        f"{statistics.buffered} buffered calls, {events} events and {statistics.unsynced_bytes} written bytes "
+        f"are not stored in {place}{kept}{why}"
+    )

@@ -5,8 +5,17 @@ from aqrec.recording._experiment import Experiment
 from aqrec.recording._global import GlobalRecorder
 from aqrec.recording._manager import ExperimentManager, open_recorder
 from aqrec.recording._recorder import Recorder
+from aqrec.recording._spools import sync_spool
 
 R = GlobalRecorder(defaults)
 """The recorder of this task."""
 
-__all__ = ["Experiment", "ExperimentManager", "GlobalRecorder", "R", "Recorder", "open_recorder"]
+__all__ = [
+    "Experiment",
+    "ExperimentManager",
+    "GlobalRecorder",
+    "R",
+    "Recorder",
+    "open_recorder",
+    "sync_spool",
+]

@@ -115,7 +115,7 @@ async def save_objects(
     plan = [(_join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
     await run.session.prepare()
     await _all(_save_object(run, *item) for item in plan)
-    await run.engine.flush()
+    await run.engine.acknowledge()
 
 
 async def _all(saves: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -172,7 +172,7 @@ async def _replace(
         nonlocal new
         new = _ref(run, old.path, key, digest, codec, compression, before)
         _record(run, new)
-        await run.engine.flush()
+        await run.engine.acknowledge()
 
     def write_and_announce(file: BinaryIO) -> Digest:
         digest = write(file)
@@ -262,7 +262,7 @@ async def _log_files(
             await _store(run, path, write, codec_for_load(path), None)
 
     await _all(one(*item) for item in files)
-    await run.engine.flush()
+    await run.engine.acknowledge()
 
 
 async def _refs(run: Run) -> dict[str, ArtifactRef]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from aqrec.errors import RecorderInitializationError
 from aqrec.format._names import check_name
-from aqrec.options import Options
+from aqrec.options import Mode, Options
 from aqrec.recording import _active
 from aqrec.recording._provenance import begin_run
 from aqrec.recording._run import Run
@@ -34,7 +34,7 @@ class Defaults:
         self.default_exp_name = "Experiment"
         self._override: ContextVar[str | None] = ContextVar("aqrec_uri", default=None)
         self._lock = threading.Lock()
-        self._workspaces: dict[str, Workspace] = {}
+        self._workspaces: dict[tuple[str, Mode | None], Workspace] = {}
 
     def default_uri(self) -> str:
         """Return the URL that holds when none is given: `uri_context`, `set_uri`, ``AQREC_URI``, else ``./aqruns``."""
@@ -49,18 +49,21 @@ class Defaults:
         """Return the active run's workspace, or the default URL's."""
         return _active.active_workspace() or self._opened(self.default_uri())
 
-    def workspace_to_start(self, uri: str | None = None) -> Workspace:
+    def workspace_to_start(self, uri: str | None = None, mode: Mode | None = None) -> Workspace:
         """Return where a new run goes: a URL's workspace, that of this task's own run, or the default URL's."""
-        entry = _active.mine() if uri is None else None
-        return entry.experiment.workspace if entry is not None else self._opened(uri or self.default_uri())
+        entry = _active.mine() if uri is None and mode is None else None
+        return (
+            entry.experiment.workspace if entry is not None else self._opened(uri or self.default_uri(), mode)
+        )
 
-    def _opened(self, uri: str) -> Workspace:
+    def _opened(self, uri: str, mode: Mode | None = None) -> Workspace:
         canonical = canonical_url(str(uri))
         with self._lock:
-            workspace = self._workspaces.get(canonical)
+            workspace = self._workspaces.get((canonical, mode))
             if workspace is None or workspace.session.closed:
-                session = Session(canonical, self.options, self.storage_options, self.default_exp_name)
-                workspace = self._workspaces[canonical] = Workspace(session)
+                options = self.options.with_mode(mode)
+                session = Session(canonical, options, self.storage_options, self.default_exp_name)
+                workspace = self._workspaces[canonical, mode] = Workspace(session)
             return workspace
 
     def configure(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from aqrec.artifacts import TrustPolicy
     from aqrec.artifacts._trust import TrustMode
-    from aqrec.options import Options
+    from aqrec.options import Mode, Options
     from aqrec.recording._default import Defaults
     from aqrec.recording._experiment import Experiment
     from aqrec.recording._run import Point
@@ -99,14 +99,16 @@ class GlobalRecorder(ExperimentCalls):
         uri: str | None = None,
         resume: bool = False,
         parent: Recorder | str | None = None,
+        mode: Mode | None = None,
     ) -> Started:
         """Record a run: ``async with R.start(experiment_name="alpha") as exp:``.
 
         Ends FINISHED, or FAILED if anything is raised through it. Inside an active run the new one is its
-        child. The arguments are those of `ExperimentManager.start_exp`, and the store's `uri`.
+        child. The arguments are those of `ExperimentManager.start_exp`, the store's `uri`, and its `mode`: ``offline`` records to this machine's
+        spool alone, for `sync_spool`.
         """
         return Started(
-            self._defaults.workspace_to_start(uri),
+            self._defaults.workspace_to_start(uri, mode),
             {
                 "experiment_id": experiment_id,
                 "experiment_name": experiment_name,
@@ -127,10 +129,11 @@ class GlobalRecorder(ExperimentCalls):
         uri: str | None = None,
         resume: bool = False,
         parent: Recorder | str | None = None,
+        mode: Mode | None = None,
     ) -> Experiment:
         """Do as `start` without a block; end it with `end_exp`, or the process's exit ends it."""
         return await start_exp(
-            self._defaults.workspace_to_start(uri),
+            self._defaults.workspace_to_start(uri, mode),
             experiment_id=experiment_id,
             experiment_name=experiment_name,
             recorder_id=recorder_id,

@@ -235,7 +235,10 @@ class Run:
                     asyncio.Event().wait()
                 )  # the process dies in a moment, and nothing is acknowledged until then
             raise ClosedError(f"run {self.run_id!r} cannot be flushed: its store was closed")
-        await engine.flush()
+        if self.session.options.durability == "local":
+            await engine.acknowledge()
+        else:
+            await engine.flush()
         self._raise_if_strict()
 
     def _raise_if_strict(self) -> None:
@@ -260,18 +263,26 @@ class Run:
         disown(engine, self.run_id)
         self.session.begun.pop(self.run_id, None)
         try:
-            await engine.flush()
-            for sealed in await engine.run_ended(self.state):
-                with self._lock:
-                    apply(self.doc, sealed)
-            if self.session.options.seal == "run":
-                doc = await self.document()
-                await engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
+            await engine.acknowledge()
+            if engine.outage.away or self.session.options.durability == "local":
+                engine.run_stopped(self.state)
+                engine.outage.later(self._seal)
+            else:
+                await self._seal()
         except Exception as error:
             if self.session.options.strict:
                 raise
             logger.error("aqrec: run %s was not completely stored at its end: %s", self.run_id, error)
         self._raise_if_strict()
+
+    async def _seal(self) -> None:
+        """Give an ended run its history and document, by ``Options.seal``; its end must be recorded."""
+        for sealed in await self.engine.run_ended(self.state):
+            with self._lock:
+                apply(self.doc, sealed)
+        if self.session.options.seal == "run":
+            doc = await self.document()
+            await self.engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
 
     async def document(self) -> RunDocument:
         """Return all that is known of the run now, by all its writers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -22,7 +23,7 @@ from aqrec.engine import (
     read_marker,
     release_engine,
 )
-from aqrec.errors import ClosedError
+from aqrec.errors import ClosedError, InvalidInputError
 from aqrec.format._names import check_name
 from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
@@ -127,7 +128,9 @@ class Session:
             runtime.acquire()
             self._runtime = runtime
             self._catalog = Catalog(self._engine.store, self.url)
-            self._folding = Folding(self._catalog, enabled=self.options.upkeep == "auto")
+            # Snapshots and heads are of one store; what is recorded offline becomes part of another.
+            enabled = self.options.upkeep == "auto" and not self.options.offline
+            self._folding = Folding(self._catalog, enabled=enabled)
 
     @property
     def prepared(self) -> bool:
@@ -156,6 +159,10 @@ class Session:
 
     async def compact(self, grace: float) -> Compaction:
         """Fold the whole catalog; see `ExperimentManager.compact`."""
+        if self.options.offline:
+            raise InvalidInputError(
+                "what is recorded offline is not compacted; send it by sync_spool() first"
+            )
         return await compact(await self.refresh(), grace=grace)
 
     async def check_once(self) -> None:
@@ -195,13 +202,18 @@ class Session:
         try:
             await self._end_runs(status, reason, limit)
         finally:
-            engine, self._engine = self._engine, None
+            engine = self._engine
             if engine is not None and release_engine(engine):
                 self._released = engine
                 await self._fold(engine, deadline - time.monotonic())
                 await engine.close(max(deadline - time.monotonic(), limit / 10))
             else:
                 await self._fold(None, 0)
+                if engine is not None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
+                            await engine.outage.finish()
+            self._engine = None
 
     async def _fold(self, engine: Engine | None, seconds: float) -> None:
         """End folding; fold what the engine leaves behind."""

@@ -9,11 +9,12 @@ and the default store.
 
 from aqrec import errors
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
-from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions
+from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
 from aqrec.sync._experiment import Experiment
 from aqrec.sync._global import R
 from aqrec.sync._manager import ExperimentManager, open_recorder
 from aqrec.sync._recorder import Recorder
+from aqrec.sync._spools import sync_spool
 
 __all__ = [
     "STATUS_FA",
@@ -28,6 +29,8 @@ __all__ = [
     "R",
     "Recorder",
     "RetryOptions",
+    "SpoolOptions",
     "errors",
     "open_recorder",
+    "sync_spool",
 ]

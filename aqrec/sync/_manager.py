@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from aqrec.options import Options
+from aqrec.options import Mode, Options
 from aqrec.recording import _active
 from aqrec.recording._run import end_status
 from aqrec.recording._session import Session
@@ -35,6 +35,8 @@ class ExperimentManager(ExperimentCalls):
         How this process writes and reads it; see `Options`.
     storage_options
         Passed to the store's driver (credentials, endpoints); never printed.
+    mode
+        ``offline``: record to this machine's spool alone, for `sync_spool`; default: as `options` say.
 
     Used as ``with``: leaving ends the recorders that are still active, waits until everything is
     stored, bounded by ``Options.close_timeout``, and closes what was opened.
@@ -47,8 +49,10 @@ class ExperimentManager(ExperimentCalls):
         default_exp_name: str = "Experiment",
         options: Options | None = None,
         storage_options: dict[str, Any] | None = None,
+        mode: Mode | None = None,
     ) -> None:
-        session = Session(str(uri), options or Options(), storage_options, default_exp_name)
+        chosen = (options or Options()).with_mode(mode)
+        session = Session(str(uri), chosen, storage_options, default_exp_name)
         self._of_store = Workspace(session)
 
     def __repr__(self) -> str:
@@ -190,6 +194,7 @@ def open_recorder(
     parent: Recorder | str | None = None,
     options: Options | None = None,
     storage_options: dict[str, Any] | None = None,
+    mode: Mode | None = None,
 ) -> OpenRecorder:
     """Open a store and record one run in it: the short way.
 
@@ -202,10 +207,10 @@ def open_recorder(
         The store.
     experiment, name, recorder_id, resume, parent
         As in `ExperimentManager.start_exp`.
-    options, storage_options
+    options, storage_options, mode
         As in `ExperimentManager`.
     """
-    manager = ExperimentManager(uri, options=options, storage_options=storage_options)
+    manager = ExperimentManager(uri, options=options, storage_options=storage_options, mode=mode)
     return OpenRecorder(
         manager,
         {

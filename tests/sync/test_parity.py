@@ -76,7 +76,10 @@ def functions(cls: type) -> dict[str, Callable[..., Any]]:
 
 def twins() -> list[Any]:
     """Return the functions of both faces that belong together."""
-    pairs = [pytest.param(aqrec.open_recorder, aqrec.sync.open_recorder, id="open_recorder")]
+    pairs = [
+        pytest.param(getattr(aqrec, name), getattr(aqrec.sync, name), id=name)
+        for name in ("open_recorder", "sync_spool")
+    ]
     for asynchronous, blocking in CLASSES:
         others = functions(blocking)
         for name, function in sorted(functions(asynchronous).items()):
@@ -95,7 +98,7 @@ def test_the_modules_have_the_same_names() -> None:
 
 
 def test_what_has_no_face_is_the_same_object() -> None:
-    faces = {"Experiment", "ExperimentManager", "R", "Recorder", "open_recorder"}
+    faces = {"Experiment", "ExperimentManager", "R", "Recorder", "open_recorder", "sync_spool"}
     for name in {*aqrec.sync.__all__} - faces:
         assert getattr(aqrec, name) is getattr(aqrec.sync, name)
     for name in faces:

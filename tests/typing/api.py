@@ -8,7 +8,7 @@ import contextlib
 import datetime as dt
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import pandas as pd
 
@@ -19,6 +19,8 @@ OPTIONS = aqrec.Options(
     buffer=aqrec.BufferOptions(capacity=1024, overflow="drop_oldest", wait_timeout=1.0),
     flush=aqrec.FlushOptions(sync_interval=0.5),
     retry=aqrec.RetryOptions(first=0.1, longest=1.0),
+    spool=aqrec.SpoolOptions(capacity=1_000_000, artifact_bytes=100_000, away_after=2.0),
+    durability="store",
     provenance=False,
     seal="bulk",
 )
@@ -38,6 +40,7 @@ async def record(url: str, folder: Path) -> None:
         parent=None,
         options=OPTIONS,
         storage_options=None,
+        mode="online",
     ) as recorder:
         assert_type(recorder, aqrec.Recorder)
         recorder.log_metrics(step=1, loss=0.31)
@@ -170,6 +173,8 @@ async def use_r(url: str, folder: Path) -> None:
     assert_type(await R.delete_recorder(recorder_id=recorder.id), None)
     assert_type(await R.restore_recorder(recorder.id), aqrec.Recorder)
     assert_type(await R.aclose(), None)
+    for report in await aqrec.sync_spool(url, storage_options=None, folder=folder, dry_run=True):
+        assert_type(report.state, Literal["sent", "waiting", "in use", "failed"])
 
 
 # -- blocking -----------------------------------------------------------------------------------------------
@@ -186,6 +191,7 @@ def record_blocking(url: str, folder: Path) -> None:
         parent=None,
         options=OPTIONS,
         storage_options=None,
+        mode="online",
     ) as recorder:
         assert_type(recorder, aqrec.sync.Recorder)
         recorder.log_metrics(step=1, loss=0.31)
@@ -324,6 +330,8 @@ def use_r_blocking(url: str, folder: Path) -> None:
     assert_type(R.delete_recorder(recorder_id=recorder.id), None)
     assert_type(R.restore_recorder(recorder.id), aqrec.sync.Recorder)
     assert_type(R.close(), None)
+    for report in aqrec.sync.sync_spool(url, folder=folder, progress=lambda done, total: None):
+        assert_type(report.sent_bytes, int)
 
 
 def main(url: str, folder: Path) -> None:

@@ -1,0 +1,204 @@
+"""What an engine does while its store is away: whom the spool serves, when memory goes there, and what is done later."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+import msgspec
+
+from aqrec.engine._log import Log
+from aqrec.engine._spool import Spool
+from aqrec.engine._spool_store import SpoolingStore
+from aqrec.errors import StorageError
+from aqrec.options import Options
+from aqrec.stores import Store
+
+__all__ = ["Flush", "Outage"]
+
+logger = logging.getLogger("aqrec")
+
+
+class Flush(msgspec.Struct):
+    """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over).
+
+    `spool`: or until the spool has it, if the store is away or the option `durability` says so.
+    """
+
+    target: int
+    durable: bool
+    spool: bool
+    done: asyncio.Future[None]
+
+
+class Outage:
+    """All methods run on the engine thread, but for `away`.
+
+    Parameters
+    ----------
+    store, spool
+        Where the engine writes. `spool` is None if there is none: then the store is never taken for away.
+    options
+        How long a store has to fail until it is away, and when to sync.
+    tell
+        Called with a text when the spool begins to serve those who wait for the store.
+    """
+
+    def __init__(
+        self, store: Store, spool: Spool | None, options: Options, tell: Callable[[str], None]
+    ) -> None:
+        self.spool = spool
+        self._store = store if isinstance(store, SpoolingStore) else None
+        self._options = options
+        self._tell = tell
+        self._since: float | None = None
+        self._given_up = False
+        self._told = False
+        self._flushes: list[Flush] = []
+        self._spilling: asyncio.Task[None] | None = None
+        self._last_spill = 0.0
+        self._later: list[Callable[[], Awaitable[None]]] = []
+        self._working: asyncio.Task[None] | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether the store has taken nothing for `SpoolOptions.away_after` seconds although it should."""
+        since = self._since
+        if self.spool is None:
+            return False
+        return self._given_up or (
+            since is not None and time.monotonic() - since >= self.spool.options.away_after
+        )
+
+    @property
+    def artifacts(self) -> int:
+        """How many artifacts wait in the spool."""
+        return self._store.waiting if self._store is not None else 0
+
+    def spooled_bytes(self, logs: Iterable[Log]) -> int:
+        """Return the bytes that lie in the spool; offline, all that was written."""
+        if self._store is None:
+            return sum(log.bytes_written for log in logs) if self.spool is not None else 0
+        return self._store.spooled_bytes + sum(log.spooled_bytes for log in logs)
+
+    async def drain(self) -> None:
+        """Put the artifacts that wait; raises what the store raises."""
+        if self._store is not None:
+            await self._store.drain()
+
+    def attempt(self) -> None:
+        """Note that the store is asked to take something."""
+        if self._since is None:
+            self._since = time.monotonic()
+
+    def progressed(self) -> None:
+        """Note that it has taken something."""
+        if self._since is not None:
+            self._since = time.monotonic()
+
+    def over(self) -> None:
+        """Note that it has taken everything; what was put off is done now."""
+        self._since = None
+        if self._told:
+            self._told = False
+            logger.warning("aqrec: the store answers again; it has what was kept in the spool")
+        self._work()
+
+    def give_up(self) -> None:
+        """Let the spool serve from now on: there is no more time for the store."""
+        self._given_up = True
+
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something that needs the store: soon, or when it is back."""
+        self._later.append(work)
+        if not self.away:
+            self._work()
+
+    def _work(self) -> None:
+        if self._later and self._working is None:
+            self._working = asyncio.create_task(self._do_all(), name="aqrec-later")
+
+    async def _do_all(self) -> None:
+        try:
+            while self._later and not self.away:
+                work = self._later.pop(0)
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - nobody waits for it, and the next one has its turn
+                    self._failed(work, error)
+        finally:
+            self._working = None
+
+    def _failed(self, work: Callable[[], Awaitable[None]], error: Exception) -> None:
+        if self.away and isinstance(error, StorageError):
+            self._later.insert(0, work)
+        else:
+            logger.error("aqrec: %s", error or repr(error))
+
+    async def finish(self) -> None:
+        """Do what was put off."""
+        while self._later and not self.away:
+            self._work()
+            await self._idle()
+        await self._idle()
+
+    async def _idle(self) -> None:
+        if self._working is not None:
+            await asyncio.wait([self._working])
+
+    def take(self, flushes: list[Flush]) -> list[Flush]:
+        """Take over whom the spool serves now; return the others."""
+        if self.spool is None or not flushes:
+            return flushes
+        serves = self._options.durability == "local" or self.away
+        self._flushes += [flush for flush in flushes if serves and flush.spool]
+        return [flush for flush in flushes if not (serves and flush.spool)]
+
+    def waiting(self) -> list[Flush]:
+        """Return who waits for the spool."""
+        return self._flushes
+
+    def step(self, logs: Sequence[Log], back: Callable[[list[Flush]], None]) -> None:
+        """Spill if somebody waits for it, if memory fills, or now and then while the store is away.
+
+        `back` gets those whom the spool failed.
+        """
+        if self.spool is None or self._spilling is not None:
+            return
+        flush = self._options.flush
+        held = sum(log.held_bytes for log in logs)
+        idle = time.monotonic() - self._last_spill
+        if self._flushes or (
+            held and (held >= flush.segment_bytes or (self.away and idle >= flush.sync_interval))
+        ):
+            self._spilling = asyncio.create_task(self._spill(logs, back), name="aqrec-spill")
+
+    async def _spill(self, logs: Sequence[Log], back: Callable[[list[Flush]], None]) -> None:
+        flushes, self._flushes = self._flushes, []
+        safe = False
+        try:
+            safe = all([await log.spill() for log in logs])
+        finally:
+            self._last_spill = time.monotonic()
+            self._spilling = None
+            if not safe:
+                for flush in flushes:
+                    flush.spool = False
+                back(flushes)
+        if not safe:
+            return
+        if any(flush.durable for flush in flushes) and self._options.durability == "store" and not self._told:
+            self._told = True
+            assert self.spool is not None
+            self._tell(f"the store is away; what is recorded meanwhile is kept in {self.spool.folder}")
+        for flush in flushes:
+            if not flush.done.done():
+                flush.done.set_result(None)
+
+    def cancel(self) -> None:
+        """End what is under way."""
+        for task in (self._spilling, self._working):
+            if task is not None:
+                task.cancel()
