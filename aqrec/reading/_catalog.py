@@ -6,9 +6,10 @@ A `Catalog` remembers what it has read, so a refresh costs two listings and the 
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
@@ -41,8 +42,13 @@ from aqrec.format._records import (
 from aqrec.format._snapshot import Snapshot
 from aqrec.reading._columns import choose
 from aqrec.reading._damage import report_damage
-from aqrec.reading._runs import Runs
+from aqrec.reading._runs import Runs, standing
+from aqrec.reading._selection import Selection
+from aqrec.reading._table import search_frame
 from aqrec.stores import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Catalog", "EventLog"]
 
@@ -335,6 +341,30 @@ class Catalog:
         return [
             doc for doc in docs if doc.known and (view == "all" or self.hidden(doc) == (view == "deleted"))
         ]
+
+    async def search(
+        self,
+        selection: Selection,
+        experiment_ids: Collection[str] | None,
+        view: str,
+        artifact_uri: Callable[[str], str],
+    ) -> pd.DataFrame:
+        """Return the runs that `selection` chooses, in its order, as a table; see `to_frame`."""
+        news = [copy.deepcopy(doc) for doc in self.news_of(experiment_ids, view)]
+        experiments = {name: msgspec.structs.replace(known) for name, known in self.experiments.items()}
+        snapshots, superseded = self.runs.snapshots, set(self.runs.documents)
+
+        def work() -> pd.DataFrame:
+            chosen = [
+                (
+                    snapshot,
+                    choose(snapshot, rows, experiments, experiment_ids=experiment_ids, view=view),
+                )
+                for snapshot, rows in standing(snapshots, superseded)
+            ]
+            return search_frame(selection, news, chosen, artifact_uri)
+
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def find_run(
         self, run_id: str | None = None, name: str | None = None, experiment_id: str | None = None

@@ -31,10 +31,10 @@ from aqrec.reading._filter_parser import parse_condition, parse_ordering
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Filter", "Order", "parse_filter", "parse_order"]
+__all__ = ["START", "Filter", "Order", "parse_filter", "parse_order"]
 
 _NO_METRICS: Final[Latest] = {}
-_START: Final = Key("attributes", "start_time")
+START: Final = Key("attributes", "start_time")
 
 
 class Filter:
@@ -102,7 +102,7 @@ class Order:
         points of its text form. What is equal in all keys is ordered by the latest start, then by run id.
         """
         docs = list(docs)
-        terms = (*self.terms, (_START, True))
+        terms = (*self.terms, (START, True))
         readers = [reader(key) for key, _ in terms]
         columns: list[list[Any]] = [[] for _ in terms]
         for doc in docs:
@@ -110,12 +110,17 @@ class Order:
             for column, read in zip(columns, readers, strict=True):
                 column.append(read(run))
         rows = sorted(range(len(docs)), key=lambda row: docs[row].run_id)
+        return [docs[row] for row in self.arrange(rows, columns)]
+
+    def arrange(self, rows: list[int], columns: Sequence[Sequence[Any]]) -> list[int]:
+        """Return `rows`, given by run id, in order: by their values in a column for each term, and one of start times."""
+        terms = (*self.terms, (START, True))
         for (_, descending), column in reversed(list(zip(terms, columns, strict=True))):
             rows = _arranged(rows, column, descending=descending)
-        return [docs[row] for row in rows]
+        return rows
 
 
-def _arranged(rows: list[int], column: list[Any], *, descending: bool) -> list[int]:
+def _arranged(rows: list[int], column: Sequence[Any], *, descending: bool) -> list[int]:
     """Return `rows` sorted by the values that `column` has for them; equal ones stay as they were."""
     numbers: list[int] = []
     texts: list[int] = []

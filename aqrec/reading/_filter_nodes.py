@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aqrec.format._document import RunDocument
 
 __all__ = [
+    "COMPARE",
     "MISSING",
     "Comparison",
     "Conjunction",
@@ -29,6 +30,7 @@ __all__ = [
     "NullCheck",
     "Run",
     "UriOf",
+    "check",
     "keys",
     "like_pattern",
     "predicate",
@@ -101,7 +103,7 @@ def keys(node: Node) -> Iterator[Key]:
         yield node.key
 
 
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "=": operator.eq,
     "!=": operator.ne,
     ">": operator.gt,
@@ -125,16 +127,17 @@ def predicate(node: Node) -> Callable[[Run], bool]:
     if isinstance(node, NullCheck):
         negated = node.negated
         return lambda run: (read(run) is MISSING) is not negated
-    check = _check(node)
+    judges = check(node)
 
     def judge(run: Run) -> bool:
         value = read(run)
-        return value is not MISSING and check(value)
+        return value is not MISSING and judges(value)
 
     return judge
 
 
-def _check(node: Comparison | Membership) -> Callable[[Any], bool]:
+def check(node: Comparison | Membership) -> Callable[[Any], bool]:
+    """Return the function that tells whether a value that is there satisfies `node`."""
     if isinstance(node, Membership):
         values, negated = node.values, node.negated
         return lambda value: (text_form(value) in values) is not negated
@@ -143,7 +146,7 @@ def _check(node: Comparison | Membership) -> Callable[[Any], bool]:
         assert isinstance(wanted, str)
         matches = like_pattern(wanted, ignore_case=node.operator == "ILIKE").fullmatch
         return lambda value: matches(text_form(value)) is not None
-    compare = _COMPARE[node.operator]
+    compare = COMPARE[node.operator]
     if isinstance(wanted, str):
         return lambda value: compare(text_form(value), wanted)
     # A value of another type than the wanted one is different from it, and neither greater nor less.

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["to_frame"]
+__all__ = ["NOT_A_TIME", "Cells", "floats", "integers", "objects", "times", "to_frame", "truths", "typed"]
 
-_NOT_A_TIME: Final = -(2**63)
+NOT_A_TIME: Final = -(2**63)
 _INT64: Final = range(-(2**63), 2**63)
 _EXACT: Final = range(-(2**53), 2**53 + 1)
 
@@ -49,35 +49,35 @@ def to_frame(docs: Sequence[RunDocument], artifact_uri: Callable[[str], str]) ->
     import pandas as pd  # noqa: PLC0415 - heavy
 
     columns: dict[str, Any] = {
-        "run_id": _objects([doc.run_id for doc in docs]),
-        "experiment_id": _objects([doc.experiment_id for doc in docs]),
-        "status": _objects([doc.status for doc in docs]),
+        "run_id": objects([doc.run_id for doc in docs]),
+        "experiment_id": objects([doc.experiment_id for doc in docs]),
+        "status": objects([doc.status for doc in docs]),
         "start_time": _times([doc.start_time for doc in docs]),
         "end_time": _times([doc.end_time for doc in docs]),
-        "artifact_uri": _objects([artifact_uri(doc.run_id) for doc in docs]),
+        "artifact_uri": objects([artifact_uri(doc.run_id) for doc in docs]),
     }
     count = len(docs)
     for key, cells in _by_key({key: summary.value for key, summary in latest(doc).items()} for doc in docs):
-        columns[f"metrics.{key}"] = _floats(cells, count)
+        columns[f"metrics.{key}"] = floats(cells, count)
     for key, cells in _by_key(doc.params for doc in docs):
-        columns[f"params.{key}"] = _typed(cells, count)
+        columns[f"params.{key}"] = typed(cells, count)
     for key, cells in _by_key(doc.tags for doc in docs):
-        columns[f"tags.{key}"] = _objects(cells.values, cells.rows, count)
+        columns[f"tags.{key}"] = objects(cells.values, cells.rows, count)
     return pd.DataFrame(columns, index=pd.RangeIndex(count), copy=False)
 
 
-class _Cells:
+class Cells:
     """The values of one key and their rows; keys may be many and rare, so absent ones cost nothing."""
 
     __slots__ = ("rows", "values")
 
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.values: list[Any] = []
+    def __init__(self, rows: Any = None, values: Any = None) -> None:
+        self.rows: Any = [] if rows is None else rows
+        self.values: Any = [] if values is None else values
 
 
-def _by_key(mappings: Iterable[dict[str, Any]]) -> list[tuple[str, _Cells]]:
-    columns: defaultdict[str, _Cells] = defaultdict(_Cells)
+def _by_key(mappings: Iterable[dict[str, Any]]) -> list[tuple[str, Cells]]:
+    columns: defaultdict[str, Cells] = defaultdict(Cells)
     for row, mapping in enumerate(mappings):
         for key, value in mapping.items():
             cells = columns[key]
@@ -86,31 +86,44 @@ def _by_key(mappings: Iterable[dict[str, Any]]) -> list[tuple[str, _Cells]]:
     return sorted(columns.items())
 
 
-def _typed(cells: _Cells, count: int) -> Any:
-    import pandas as pd  # noqa: PLC0415 - heavy
-
+def typed(cells: Cells, count: int) -> Any:
+    """Return a column of params, of the type that their values have in common; see `to_frame`."""
     given = cells
     kinds = set(map(type, cells.values))
     if type(None) in kinds:
         kinds.discard(type(None))
-        given = _Cells()
+        given = Cells()
         for row, value in zip(cells.rows, cells.values, strict=True):
             if value is not None:
                 given.rows.append(row)
                 given.values.append(value)
     if kinds == {bool}:
-        return pd.arrays.BooleanArray(*_masked(given, count, "bool"))
+        return truths(given, count)
     if kinds == {int} and all(value in _INT64 for value in given.values):
-        values, absent = _masked(given, count, "int64")
-        return pd.arrays.IntegerArray(values, absent) if len(given.values) < count else values
+        return integers(given, count)
     if kinds == {float} or (
         kinds == {int, float} and all(type(value) is float or value in _EXACT for value in given.values)
     ):
-        return _floats(given, count)
-    return _objects(cells.values, cells.rows, count)
+        return floats(given, count)
+    return objects(cells.values, cells.rows, count)
 
 
-def _masked(cells: _Cells, count: int, dtype: str) -> tuple[Any, Any]:
+def truths(cells: Cells, count: int) -> Any:
+    """Return a column of booleans."""
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    return pd.arrays.BooleanArray(*_masked(cells, count, "bool"))
+
+
+def integers(cells: Cells, count: int) -> Any:
+    """Return a column of integers of 64 bits."""
+    import pandas as pd  # noqa: PLC0415 - heavy
+
+    values, absent = _masked(cells, count, "int64")
+    return pd.arrays.IntegerArray(values, absent) if len(cells.values) < count else values
+
+
+def _masked(cells: Cells, count: int, dtype: str) -> tuple[Any, Any]:
     import numpy as np  # noqa: PLC0415 - heavy
 
     values, absent = np.zeros(count, dtype=dtype), np.ones(count, dtype=np.bool_)
@@ -119,7 +132,8 @@ def _masked(cells: _Cells, count: int, dtype: str) -> tuple[Any, Any]:
     return values, absent
 
 
-def _floats(cells: _Cells, count: int) -> NDArray[np.float64]:
+def floats(cells: Cells, count: int) -> NDArray[np.float64]:
+    """Return a column of float64."""
     import numpy as np  # noqa: PLC0415 - heavy
 
     column = np.full(count, np.nan)
@@ -127,22 +141,27 @@ def _floats(cells: _Cells, count: int) -> NDArray[np.float64]:
     return column
 
 
-def _objects(values: list[Any], rows: list[int] | None = None, count: int = 0) -> pd.Series[Any]:
+def objects(values: Sequence[Any], rows: Any = None, count: int = 0) -> pd.Series[Any]:
+    """Return a column of objects, in order or at `rows` of `count`."""
     import numpy as np  # noqa: PLC0415 - heavy
     import pandas as pd  # noqa: PLC0415 - heavy
 
     # np.array would make lists of equal length a second dimension; pandas 3 would make plain text str.
     cells = np.fromiter(values, dtype=object, count=len(values))
-    if rows is not None and len(rows) < count:
+    if rows is not None:
         present, cells = cells, np.full(count, None, dtype=object)
         cells[rows] = present
     return pd.Series(cells, dtype=object)
 
 
 def _times(values: list[int | None]) -> Any:
-    """Return ms since epoch as datetime64[ms, UTC]."""
     import numpy as np  # noqa: PLC0415 - heavy
+
+    return times(np.array([NOT_A_TIME if value is None else value for value in values], dtype=np.int64))
+
+
+def times(stamps: NDArray[np.int64]) -> Any:
+    """Return ms since epoch as datetime64[ms, UTC]; NaT for `NOT_A_TIME`."""
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    stamps = np.array([_NOT_A_TIME if value is None else value for value in values], dtype=np.int64)
     return pd.DatetimeIndex(stamps.view("datetime64[ms]"), tz="UTC")

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
 from aqrec.format._layout import artifacts_folder
-from aqrec.reading._filter import parse_filter, parse_order
+from aqrec.reading._filter import Order, parse_filter, parse_order
+from aqrec.reading._filter_nodes import Node
 
 __all__ = ["Selection"]
 
@@ -47,10 +48,28 @@ class Selection:
         self._limit = max_results
         self._artifact_uri = artifact_uri
 
+    @property
+    def node(self) -> Node:
+        """The parsed filter."""
+        return self._filter.node
+
+    @property
+    def order(self) -> Order:
+        """The parsed order."""
+        return self._order
+
+    @property
+    def limit(self) -> int | None:
+        """How many runs are wanted at most."""
+        return self._limit
+
+    def fitting(self, docs: Iterable[RunDocument]) -> list[RunDocument]:
+        """Return the documents that match."""
+        condition, uri = self._filter, self._artifact_uri
+        return [
+            doc for doc in docs if condition.matches(doc, latest(doc) if condition.needs_metrics else {}, uri)
+        ]
+
     def apply(self, docs: Iterable[RunDocument]) -> list[RunDocument]:
         """Return the documents that match, in order, at most as many as asked."""
-        condition, uri = self._filter, self._artifact_uri
-        found = (
-            doc for doc in docs if condition.matches(doc, latest(doc) if condition.needs_metrics else {}, uri)
-        )
-        return self._order.sort(found, uri)[: self._limit]
+        return self._order.sort(self.fitting(docs), self._artifact_uri)[: self._limit]

@@ -26,7 +26,7 @@ from aqrec.format._records import (
     ExperimentRestored,
     RunCreated,
 )
-from aqrec.reading import ExperimentDocument, Selection, to_frame
+from aqrec.reading import ExperimentDocument, Selection
 from aqrec.recording._provenance import begin_run
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
@@ -214,8 +214,7 @@ class Workspace:
         if experiment_ids is not None or experiment_names is not None:
             ids = list(dict.fromkeys(experiment_ids or ()))
             ids += [derive_experiment_id(name) for name in experiment_names or ()]
-        docs = selection.apply(catalog.runs_of(ids, view=view))
-        return to_frame(docs, self.artifact_uri)
+        return await catalog.search(selection, ids, view, self.artifact_uri)
 
     def artifact_uri(self, run_id: str) -> str:
         """Return the URL of a run's artifacts."""
