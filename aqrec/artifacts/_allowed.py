@@ -56,6 +56,7 @@ SHARED = _names("pandas pandas._libs.missing", "NA")
 
 # Classes written in Python or Cython. A pickle may make instances and set their state, no more.
 CLASSES = _union(
+    _names("aqrec.backtest", "Indicator Position"),
     _names("collections", "ChainMap Counter"),
     _names("fractions", "Fraction"),
     _names("pathlib pathlib._local", "PosixPath PurePath PurePosixPath PureWindowsPath"),

@@ -37,6 +37,8 @@ class Position:
         place for each.
     """
 
+    __module__ = "aqrec.backtest"  # the name that pickles keep
+
     __slots__ = (
         "amount",
         "cash",
@@ -136,6 +138,8 @@ class Indicator:
         (adjusted shares, negative for a sale), ``trade_price`` (NaN if rejected), ``trade_value`` (signed), ``trade_cost``,
         ``trade_dir`` (1 purchase, 0 sale), ``ffr`` (dealt share), ``pa`` (0: a day's price is its own measure).
     """
+
+    __module__ = "aqrec.backtest"  # the name that pickles keep
 
     def __init__(self, orders: pd.DataFrame, days: pd.DataFrame) -> None:
         self.orders = orders

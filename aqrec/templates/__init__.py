@@ -8,6 +8,7 @@ makes many templates at once.
 
 from aqrec.templates._base import ACRecordTemp, RecordTemp
 from aqrec.templates._dataset import LabelledDataset
+from aqrec.templates._portfolio import MultiPassPortAnaRecord, PortAnaRecord
 from aqrec.templates._schedule import generate_all
 from aqrec.templates._segments import MultiSegRecord
 from aqrec.templates._signal import HFSignalRecord, SigAnaRecord, SignalMseRecord, SignalRecord
@@ -16,7 +17,9 @@ __all__ = [
     "ACRecordTemp",
     "HFSignalRecord",
     "LabelledDataset",
+    "MultiPassPortAnaRecord",
     "MultiSegRecord",
+    "PortAnaRecord",
     "RecordTemp",
     "SigAnaRecord",
     "SignalMseRecord",

@@ -16,6 +16,7 @@ from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from aqrec.engine import bridge
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
 
     from aqrec.templates._plan import Template
 
-__all__ = ["ExecutorChoice", "Face", "Workers", "advance", "choose_workers", "parts_at_once", "spread"]
+__all__ = [
+    "ExecutorChoice",
+    "Face",
+    "Workers",
+    "advance",
+    "choose_workers",
+    "parts_at_once",
+    "spread",
+    "spread_blocking",
+]
 
 T = TypeVar("T")
 
@@ -90,6 +100,8 @@ class Workers(abc.ABC):
     def __init__(self, face: Face, count: int) -> None:
         self.face = face
         self.count = count
+        """How many there are"""
+        self.parts = count
         """Parts to split one computation into"""
         self.at_once = count
         """Templates under way at a time"""
@@ -133,6 +145,7 @@ async def spread(function: Callable[..., T], parts: Sequence[tuple[Any, ...]]) -
 
     async def one(number: int, part: tuple[Any, ...]) -> None:
         results[number] = await workers.run(function, *part)
+        advance(len(results), len(parts))
 
     try:
         async with anyio.create_task_group() as group:
@@ -144,10 +157,17 @@ async def spread(function: Callable[..., T], parts: Sequence[tuple[Any, ...]]) -
     return [results[number] for number in range(len(parts))]
 
 
+def spread_blocking(function: Callable[..., T], parts: Sequence[tuple[Any, ...]]) -> list[T]:
+    """Do the same from a blocking template: by the workers of the `generate_all` whose thread this is, or here."""
+    if _current.get() is None:
+        return [function(*part) for part in parts]
+    return anyio.from_thread.run(spread, function, parts)
+
+
 def parts_at_once() -> int:
-    """Return how many parts the current workers compute at a time."""
+    """Return into how many parts a computation is best split."""
     workers = _current.get()
-    return 1 if workers is None else workers.count
+    return 1 if workers is None else workers.parts
 
 
 def advance(done: int, total: int) -> None:
@@ -191,6 +211,7 @@ class _Threads(Workers):
 
     def __init__(self, face: Face, count: int) -> None:
         super().__init__(face, count)
+        self.parts = 1  # threads of Python do not compute faster together
         self.at_once = 2 * count
         self._limiter: anyio.CapacityLimiter | None = None
 
@@ -258,6 +279,10 @@ def _run_packed(packed: bytes) -> Any:
 
 class _OtherThreads(_Futures):
     """A pool of the caller's threads: nothing needs to travel."""
+
+    def __init__(self, face: Face, count: int, executor: Executor) -> None:
+        super().__init__(face, count, executor)
+        self.parts = 1
 
     async def make_whole(self, template: Any) -> None:
         await self.run(self.face.elsewhere, template)
@@ -327,7 +352,7 @@ class _Dask(Workers):
         if self.asynchronous and not _on_asyncio():
             raise InvalidInputError("executor is an async Dask client, which works on asyncio only")
         threads: Any = await self._ask(self.client.nthreads)
-        self.count = sum(threads.values()) or self.count
+        self.parts = sum(threads.values()) or self.count
         return self
 
     async def make_whole(self, template: Any) -> None:

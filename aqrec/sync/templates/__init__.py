@@ -5,6 +5,7 @@ loop of their own, or in another thread where a loop runs already, as in a noteb
 """
 
 from aqrec.sync.templates._base import ACRecordTemp, RecordTemp
+from aqrec.sync.templates._portfolio import MultiPassPortAnaRecord, PortAnaRecord
 from aqrec.sync.templates._schedule import generate_all
 from aqrec.sync.templates._signal import (
     HFSignalRecord,
@@ -19,7 +20,9 @@ __all__ = [
     "ACRecordTemp",
     "HFSignalRecord",
     "LabelledDataset",
+    "MultiPassPortAnaRecord",
     "MultiSegRecord",
+    "PortAnaRecord",
     "RecordTemp",
     "SigAnaRecord",
     "SignalMseRecord",

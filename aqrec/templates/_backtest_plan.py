@@ -1,0 +1,205 @@
+"""What `PortAnaRecord` and `MultiPassPortAnaRecord` are told, checked before anything runs; the same for both faces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast
+
+import msgspec
+
+from aqrec.errors import InvalidInputError
+
+__all__ = [
+    "ANALYSED_TWICE",
+    "BacktestPlan",
+    "backtest_plan",
+    "check_passes",
+    "multi_pass_files",
+    "portfolio_files",
+    "report_frequencies",
+]
+
+IndicatorMethod = Literal["mean", "amount_weighted", "value_weighted"]
+
+ANALYSED_TWICE = ("annualized_return", "information_ratio")
+"""Measures that `MultiPassPortAnaRecord` sums up over its passes"""
+
+_DEFAULT: dict[str, Any] = {
+    "strategy": {
+        "class": "TopkDropoutStrategy",
+        "module_path": "qlib.contrib.strategy",
+        "kwargs": {"signal": "<PRED>", "topk": 50, "n_drop": 5},
+    },
+    "backtest": {
+        "start_time": None,
+        "end_time": None,
+        "account": 100_000_000,
+        "benchmark": "SH000300",
+        "exchange_kwargs": {
+            "limit_threshold": 0.095,
+            "deal_price": "close",
+            "open_cost": 0.0005,
+            "close_cost": 0.0015,
+            "min_cost": 5,
+        },
+    },
+}
+_EXECUTOR: dict[str, Any] = {
+    "class": "SimulatorExecutor",
+    "module_path": "qlib.backtest.executor",
+    "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
+}
+_BACKTEST_KEYS = {"account", "benchmark", "end_time", "exchange_kwargs", "pos_type", "start_time"}
+_FREQUENCY = re.compile(r"(\d*)(month|mon|week|w|day|d|minute|min)", re.IGNORECASE)
+_UNITS = {"month": "month", "mon": "month", "week": "week", "w": "week", "day": "day", "d": "day"}
+
+
+class BacktestPlan(msgspec.Struct, frozen=True):
+    """One backtest and its analyses; travels to workers as it is."""
+
+    strategy: Any
+    executor: Any
+    backtest: dict[str, Any]
+    quotes: Any
+    region: Literal["cn", "us", "tw"]
+    qlib_compat: bool
+    reported: tuple[str, ...]
+    risk: tuple[str, ...]
+    indicators: tuple[str, ...]
+    method: IndicatorMethod
+
+
+def backtest_plan(
+    config: Mapping[str, Any] | None,
+    risk_analysis_freq: str | Iterable[str] | None,
+    indicator_analysis_freq: str | Iterable[str] | None,
+    indicator_analysis_method: str | None,
+    *,
+    quotes: Any,
+    region: Literal["cn", "us", "tw"],
+    qlib_compat: bool,
+) -> BacktestPlan:
+    """Check and copy what a template is told; objects that are no dicts, lists or tuples are shared.
+
+    Raises
+    ------
+    InvalidInputError
+        A key is missing or unknown, or a frequency or the method means nothing.
+    """
+    given = _copy(_DEFAULT if config is None else config)
+    if not isinstance(given, dict):
+        raise InvalidInputError(
+            f"config is {config!r}; give a dict with the keys strategy, backtest and executor"
+        )
+    _check_keys(given, {"strategy", "backtest"}, {"executor"}, "config")
+    backtest: Any = given["backtest"]
+    if not isinstance(backtest, dict):
+        raise InvalidInputError(f"config['backtest'] is {backtest!r}; give a dict")
+    _check_keys(backtest, set(), _BACKTEST_KEYS, "config['backtest']")
+    executor = given.get("executor") or _copy(_EXECUTOR)
+    reported = tuple(report_frequencies(executor))
+    if indicator_analysis_method not in {None, "mean", "amount_weighted", "value_weighted"}:
+        raise InvalidInputError(
+            f"indicator_analysis_method is {indicator_analysis_method!r}; choose 'mean', 'amount_weighted' or "
+            "'value_weighted'"
+        )
+    return BacktestPlan(
+        strategy=given["strategy"],
+        executor=executor,
+        backtest=backtest,
+        quotes=quotes,
+        region=region,
+        qlib_compat=qlib_compat,
+        reported=reported,
+        risk=_chosen("risk_analysis_freq", risk_analysis_freq, reported),
+        indicators=_chosen("indicator_analysis_freq", indicator_analysis_freq, reported),
+        method=cast("IndicatorMethod", indicator_analysis_method or "mean"),
+    )
+
+
+def portfolio_files(plan: BacktestPlan) -> list[str]:
+    """Return the names of the files of `PortAnaRecord`."""
+    kinds = (
+        "report_normal_{}.pkl",
+        "positions_normal_{}.pkl",
+        "indicators_normal_{}.pkl",
+        "indicators_normal_{}_obj.pkl",
+    )
+    return [
+        *(kind.format(freq) for freq in plan.reported for kind in kinds),
+        *(f"port_analysis_{freq}.pkl" for freq in plan.risk),
+        *(f"indicator_analysis_{freq}.pkl" for freq in plan.indicators),
+    ]
+
+
+def multi_pass_files(plan: BacktestPlan) -> list[str]:
+    """Return the names of the files of `MultiPassPortAnaRecord`."""
+    return [f"multi_pass_port_analysis_{freq}.pkl" for freq in plan.risk]
+
+
+def check_passes(plan: BacktestPlan, pass_num: int) -> None:
+    """Refuse what cannot be run again and again with another signal."""
+    if isinstance(pass_num, bool) or not isinstance(pass_num, int) or pass_num < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidInputError(f"pass_num is {pass_num!r}; give a whole number from 1 on")
+    strategy: Any = plan.strategy
+    keywords = strategy.get("kwargs") if isinstance(strategy, Mapping) else None
+    if not isinstance(keywords, Mapping) or "signal" not in keywords:
+        raise InvalidInputError(
+            "MultiPassPortAnaRecord needs config['strategy'] as a dict whose kwargs have a signal, which each pass "
+            f"replaces; it is {strategy!r}"
+        )
+
+
+def report_frequencies(executor: Any) -> list[str]:
+    """Return the frequencies at which an executor, and those inside it, report."""
+    if not isinstance(executor, Mapping):
+        return ["1day"]
+    keywords = cast("Mapping[str, Any]", executor.get("kwargs") or {})
+    found: list[str] = []
+    if keywords.get("generate_portfolio_metrics", False):
+        found.append(_normal("config['executor']: time_per_step", keywords.get("time_per_step", "day")))
+    if "inner_executor" in keywords:
+        found += report_frequencies(keywords["inner_executor"])
+    return found
+
+
+def _chosen(name: str, given: str | Iterable[str] | None, reported: tuple[str, ...]) -> tuple[str, ...]:
+    if given is None:
+        return reported[:1]
+    chosen = tuple(_normal(name, freq) for freq in ([given] if isinstance(given, str) else given))
+    for freq in chosen:
+        if freq not in reported:
+            raise InvalidInputError(
+                f"{name} names {freq!r}, but the executor reports only {', '.join(reported) or 'nothing'}; leave it out, "
+                "or set generate_portfolio_metrics for an executor of that time_per_step"
+            )
+    return chosen
+
+
+def _normal(name: str, freq: Any) -> str:
+    match = _FREQUENCY.fullmatch(freq) if isinstance(freq, str) else None
+    if match is None:
+        raise InvalidInputError(f"{name}: {freq!r} is no frequency such as 'day', '1day' or '30min'")
+    return f"{int(match[1] or 1)}{_UNITS.get(match[2].lower(), 'min')}"
+
+
+def _check_keys(given: Mapping[str, Any], needed: set[str], allowed: set[str], what: str) -> None:
+    missing, unknown = needed - set(given), set(map(str, given)) - needed - allowed
+    if missing or unknown:
+        problems = [
+            *([f"lacks {', '.join(sorted(missing))}"] if missing else []),
+            *([f"has the unknown {', '.join(sorted(unknown))}"] if unknown else []),
+        ]
+        raise InvalidInputError(
+            f"{what} {' and '.join(problems)}; its keys are {', '.join(sorted(needed | allowed))}"
+        )
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        copied = [_copy(item) for item in cast("list[Any]", value)]
+        return copied if isinstance(value, list) else tuple(copied)
+    return value

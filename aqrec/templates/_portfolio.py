@@ -1,0 +1,276 @@
+"""`PortAnaRecord` and `MultiPassPortAnaRecord`, async."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, Literal
+
+from aqrec.templates._backtest_plan import (
+    BacktestPlan,
+    backtest_plan,
+    check_passes,
+    multi_pass_files,
+    portfolio_files,
+)
+from aqrec.templates._base import ACRecordTemp
+from aqrec.templates._calls import call
+from aqrec.templates._dataset import PREDICTION_FILE
+from aqrec.templates._signal import SignalRecord
+from aqrec.templates._workers import parts_at_once, spread
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    import pandas as pd
+
+    from aqrec.quotes import Market
+    from aqrec.recording import Recorder
+    from aqrec.templates._plan import OnMissing
+
+__all__ = [
+    "MultiPassPortAnaRecord",
+    "PortAnaRecord",
+    "draw_passes",
+    "figures_of",
+    "parts_of",
+    "passes_of",
+    "summed_up",
+]
+
+
+class PortAnaRecord(ACRecordTemp):
+    """What trading the predictions of a `SignalRecord` would have earned: a backtest and its analysis.
+
+    Files, in the folder ``portfolio_analysis``, where F is a frequency (``1day``): ``report_normal_F.pkl`` and
+    ``positions_normal_F.pkl``, ``indicators_normal_F.pkl`` and ``indicators_normal_F_obj.pkl``, as
+    `aqrec.backtest.backtest` returns them; ``port_analysis_F.pkl``, a frame with the rows (group, measure) and the
+    column ``risk``: `aqrec.analysis.risk_analysis` of the returns beyond the benchmark, without and with costs;
+    ``indicator_analysis_F.pkl``, as `aqrec.analysis.indicator_analysis` returns it.
+
+    Metrics: ``F.excess_return_without_cost.MEASURE`` and ``F.excess_return_with_cost.MEASURE`` (mean, std,
+    annualized_return, information_ratio, max_drawdown); ``F.ffr``, ``F.pa``, ``F.pos``.
+
+    Parameters
+    ----------
+    recorder
+        As for `RecordTemp`.
+    config
+        Qlib's dict: ``strategy`` and, if not the default, ``executor``, each an object or a dict of ``class``,
+        ``module_path`` and ``kwargs``, where ``<PRED>`` stands for the saved prediction; and ``backtest``: arguments
+        of `aqrec.backtest.backtest`. It is copied. Default: the 50 best names of the prediction, 5 exchanged a day,
+        against SH000300.
+    risk_analysis_freq, indicator_analysis_freq
+        One or more frequencies to analyse; default: that of the outermost executor which reports.
+    indicator_analysis_method
+        As for `aqrec.analysis.indicator_analysis`; default "mean".
+    skip_existing, on_missing
+        As for `ACRecordTemp`.
+    quotes
+        Prices, as for `aqrec.backtest.backtest`.
+    region
+        "cn", "us" or "tw": defaults of the exchange.
+    qlib_compat
+        Also reproduce defects of Qlib; see `aqrec.backtest.backtest`.
+
+    Raises
+    ------
+    InvalidInputError
+        The config lacks a key or has an unknown one, or a frequency is not reported.
+    """
+
+    artifact_path = "portfolio_analysis"
+    depend_cls = SignalRecord
+    plan: BacktestPlan = backtest_plan(None, None, None, None, quotes=None, region="cn", qlib_compat=False)
+    """What will be run"""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        config: Mapping[str, Any] | None = None,
+        risk_analysis_freq: str | Iterable[str] | None = None,
+        indicator_analysis_freq: str | Iterable[str] | None = None,
+        indicator_analysis_method: str | None = None,
+        skip_existing: bool = False,
+        on_missing: OnMissing = "raise",
+        *,
+        quotes: Market | pd.DataFrame | str | os.PathLike[str] | None = None,
+        region: Literal["cn", "us", "tw"] = "cn",
+        qlib_compat: bool = False,
+    ) -> None:
+        super().__init__(recorder, skip_existing, on_missing)
+        self.plan = backtest_plan(
+            config,
+            risk_analysis_freq,
+            indicator_analysis_freq,
+            indicator_analysis_method,
+            quotes=quotes,
+            region=region,
+            qlib_compat=qlib_compat,
+        )
+
+    def list(self) -> Sequence[str]:
+        """Return the names of the files."""
+        return portfolio_files(self.plan)
+
+    async def generate(self) -> dict[str, Any] | None:
+        """Run the backtest and its analysis in a worker thread, log the metrics, save the files.
+
+        Waits, and can be cancelled, as `SigAnaRecord.generate`.
+
+        Raises
+        ------
+        MissingInputError
+            ``pred.pkl`` is missing or has no rows (with ``on_missing="skip"``: a warning, and None).
+        InvalidInputError
+            The config, the quotes and the prediction do not fit each other; the message says how.
+        """
+        return await super().generate()
+
+    async def _generate(self) -> dict[str, Any]:
+        pred = await self.load(PREDICTION_FILE)
+        objects, metrics = await call(figures_of, self.plan, pred)
+        await self.recorder.log_batch(metrics)
+        return objects
+
+
+class MultiPassPortAnaRecord(PortAnaRecord):
+    """How much of a backtest's result is the luck of its first day: many passes, each with other first holdings.
+
+    In each pass the scores of the prediction's first day on or after the backtest's start are shuffled among its
+    instruments.
+
+    File, in the folder ``portfolio_analysis``: ``multi_pass_port_analysis_F.pkl``, a frame with the rows (group,
+    measure), where the measures are annualized_return and information_ratio, and the columns ``mean``, ``std``
+    (ddof 1, over the passes) and ``mean_std``, their quotient.
+
+    Metrics: ``mean.GROUP.MEASURE``, ``std.…``, ``mean_std.…``; and those of `PortAnaRecord` for each pass, with its
+    number, from 1, as the step.
+
+    Parameters
+    ----------
+    recorder
+        As for `RecordTemp`.
+    pass_num
+        How many passes.
+    shuffle_init_score
+        False: all passes are alike.
+    rng
+        What shuffles: a generator of numpy's, or the seed of a new one. All passes are drawn beforehand, so that the
+        result does not depend on who computes them. None: with `qlib_compat` numpy's global generator, as in Qlib;
+        otherwise one without a seed.
+    config, risk_analysis_freq, indicator_analysis_freq, indicator_analysis_method, skip_existing, on_missing, quotes, \
+region, qlib_compat
+        As for `PortAnaRecord`. The strategy is a dict whose ``kwargs`` have a ``signal``.
+
+    Raises
+    ------
+    InvalidInputError
+        As for `PortAnaRecord`, or the strategy has no signal to replace, or `pass_num` is no positive whole number.
+    """
+
+    splits = True
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        pass_num: int = 10,
+        shuffle_init_score: bool = True,
+        config: Mapping[str, Any] | None = None,
+        risk_analysis_freq: str | Iterable[str] | None = None,
+        indicator_analysis_freq: str | Iterable[str] | None = None,
+        indicator_analysis_method: str | None = None,
+        skip_existing: bool = False,
+        on_missing: OnMissing = "raise",
+        *,
+        rng: int | np.random.Generator | np.random.RandomState | None = 0,
+        quotes: Market | pd.DataFrame | str | os.PathLike[str] | None = None,
+        region: Literal["cn", "us", "tw"] = "cn",
+        qlib_compat: bool = False,
+    ) -> None:
+        super().__init__(
+            recorder,
+            config,
+            risk_analysis_freq,
+            indicator_analysis_freq,
+            indicator_analysis_method,
+            skip_existing,
+            on_missing,
+            quotes=quotes,
+            region=region,
+            qlib_compat=qlib_compat,
+        )
+        check_passes(self.plan, pass_num)
+        self.pass_num = pass_num
+        self.shuffle_init_score = shuffle_init_score
+        self.rng = rng
+
+    def list(self) -> Sequence[str]:
+        """Return the name of the table of each analysed frequency."""
+        return multi_pass_files(self.plan)
+
+    async def generate(self) -> dict[str, Any] | None:
+        """Run the passes in a worker thread, or by the workers of `generate_all`; log the metrics, save the tables.
+
+        Waits, raises and can be cancelled as `PortAnaRecord.generate`.
+        """
+        return await super().generate()
+
+    async def _generate(self) -> dict[str, Any]:
+        pred = await self.load(PREDICTION_FILE)
+        orders = await call(
+            draw_passes, self.plan, pred, self.pass_num, self.rng if self.shuffle_init_score else False
+        )
+        parts = [(self.plan, pred, part) for part in parts_of(orders, parts_at_once())]
+        passes = [figures for part in await spread(passes_of, parts) for figures in part]
+        objects, metrics = await call(summed_up, self.plan, passes)
+        for step, figures in enumerate(passes, 1):
+            await self.recorder.log_batch(figures, step=step)
+        await self.recorder.log_batch(metrics)
+        return objects
+
+
+def parts_of(orders: Sequence[Any], count: int) -> Sequence[Sequence[Any]]:
+    """Return the passes in parts, as equal as can be."""
+    ends = [len(orders) * number // min(count, len(orders)) for number in range(min(count, len(orders)) + 1)]
+    return [orders[begin:end] for begin, end in itertools.pairwise(ends)]
+
+
+# Each loads pandas, and runs off the loop.
+
+
+def figures_of(plan: BacktestPlan, pred: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return objects and metrics of a backtest."""
+    from aqrec.templates._backtest_figures import portfolio_figures  # noqa: PLC0415
+
+    return portfolio_figures(plan, pred)
+
+
+def draw_passes(plan: BacktestPlan, pred: Any, passes: int, rng: Any) -> Sequence[Any]:
+    """Return what each pass shuffles; with False as `rng`, nothing."""
+    import numpy as np  # noqa: PLC0415
+
+    from aqrec.templates._backtest_figures import shuffled_rows  # noqa: PLC0415
+
+    if rng is False:
+        return [None] * passes
+    if rng is None and not plan.qlib_compat:
+        rng = np.random.default_rng()
+    return shuffled_rows(plan, pred, passes, rng)
+
+
+def passes_of(plan: BacktestPlan, pred: Any, orders: Sequence[Any]) -> Sequence[dict[str, float]]:
+    """Return the metrics of some passes."""
+    from aqrec.templates._backtest_figures import pass_figures  # noqa: PLC0415
+
+    return pass_figures(plan, pred, orders)
+
+
+def summed_up(
+    plan: BacktestPlan, passes: Sequence[dict[str, float]]
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return objects and metrics of all passes."""
+    from aqrec.templates._backtest_figures import summary_of_passes  # noqa: PLC0415
+
+    return summary_of_passes(plan, passes)
