@@ -8,10 +8,11 @@ from typing import Any
 from aqrec.engine._engine import Engine
 from aqrec.options import Options
 from aqrec.stores import canonical_url
+from aqrec.stores._place import target_of
 
 __all__ = ["acquire_engine", "engines", "engines_of", "release_engine", "reset_registry"]
 
-_Key = tuple[str, Options, str]
+_Key = tuple[str, Options, str, str]
 
 _lock = threading.Lock()
 _open: dict[_Key, Engine] = {}
@@ -19,12 +20,17 @@ _users: dict[_Key, int] = {}
 
 
 def acquire_engine(url: str, options: Options, storage_options: dict[str, Any] | None = None) -> Engine:
-    """Return the engine for a store, shared with whoever uses the same store with the same options."""
-    key = (canonical_url(url), options, repr(sorted((storage_options or {}).items())))
+    """Return the engine for a store, shared with whoever uses the same store with the same options.
+
+    Who uses it with others, be it only another endpoint, gets an engine of its own: another writer, as in another process.
+    """
+    target = target_of(url, storage_options)
+    canonical, *way = target.key()
+    key = (canonical, options, way[0], way[1])
     with _lock:
         engine = _open.get(key)
         if engine is None or engine.closed:
-            engine = _open[key] = Engine(key[0], options, storage_options)
+            engine = _open[key] = Engine(target.url, options, target.storage_options)
             _users[key] = 0
         _users[key] += 1
         return engine

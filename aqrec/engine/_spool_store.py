@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from aqrec.engine._spool import Spool
 from aqrec.errors import NotFoundError, StorageError
 from aqrec.options import Options, SpoolOptions
-from aqrec.stores import LocalStore, Store, WrapperStore, open_store
+from aqrec.stores import LocalStore, Store, WrapperStore, canonical_url, open_store
 from aqrec.stores._files import SinkFile
 from aqrec.stores._wrapper import closing
 
@@ -192,11 +192,12 @@ def open_place(
     away: Callable[[], bool],
 ) -> tuple[Store, Spool | None]:
     """Return where a writer writes, and its spool if it has one: offline, the spool stands in for the store."""
+    named = canonical_url(url)  # a spool's files must not show what a URL may hold of credentials
     if options.offline:
-        spool = Spool(options.spool or SpoolOptions(), url, writer, offline=True)
+        spool = Spool(options.spool or SpoolOptions(), named, writer, offline=True)
         return LocalStore(spool.objects), spool
     store = open_store(url, storage_options=storage_options)
     if store.supports_append or options.spool is None:
         return store, None
-    spool = Spool(options.spool, url, writer)
+    spool = Spool(options.spool, named, writer)
     return SpoolingStore(store, spool, away, write_ahead=options.durability == "local"), spool

@@ -18,6 +18,7 @@ from aqrec.recording._run import Run
 from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import canonical_url
+from aqrec.stores._place import target_of
 
 __all__ = ["Defaults", "defaults"]
 
@@ -34,7 +35,7 @@ class Defaults:
         self.default_exp_name = "Experiment"
         self._override: ContextVar[str | None] = ContextVar("aqrec_uri", default=None)
         self._lock = threading.Lock()
-        self._workspaces: dict[tuple[str, Mode | None], Workspace] = {}
+        self._workspaces: dict[tuple[str, str, str, Mode | None], Workspace] = {}
 
     def default_uri(self) -> str:
         """Return the URL that holds when none is given: `uri_context`, `set_uri`, ``AQREC_URI``, else ``./aqruns``."""
@@ -57,13 +58,14 @@ class Defaults:
         )
 
     def _opened(self, uri: str, mode: Mode | None = None) -> Workspace:
-        canonical = canonical_url(str(uri))
+        # what a URL says of the way to its store makes another workspace; the options of `configure` do not
+        key = (*target_of(str(uri)).key(), mode)
         with self._lock:
-            workspace = self._workspaces.get((canonical, mode))
+            workspace = self._workspaces.get(key)
             if workspace is None or workspace.session.closed:
                 options = self.options.with_mode(mode)
-                session = Session(canonical, options, self.storage_options, self.default_exp_name)
-                workspace = self._workspaces[canonical, mode] = Workspace(session)
+                session = Session(str(uri), options, self.storage_options, self.default_exp_name)
+                workspace = self._workspaces[key] = Workspace(session)
             return workspace
 
     def configure(

@@ -28,7 +28,7 @@ from aqrec.format._names import check_name
 from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
-from aqrec.stores import canonical_url
+from aqrec.stores._place import target_of
 from aqrec.upkeep import Compaction, Folding, compact
 
 if TYPE_CHECKING:
@@ -67,9 +67,10 @@ class Session:
         storage_options: dict[str, Any] | None = None,
         default_exp_name: str = "Experiment",
     ) -> None:
-        self.url = canonical_url(url)
+        self.target = target_of(url, storage_options)
+        """Which store it is and how to open it; never shown, since it may hold credentials"""
+        self.url = self.target.canonical
         self.options = options
-        self.storage_options = storage_options
         self.default_exp_name = check_name("experiment", default_exp_name)
         self.closed = False
         self.written: set[tuple[str, str]] = set()
@@ -123,7 +124,7 @@ class Session:
             if self.closed:
                 raise ClosedError(f"the manager of {self.url} is closed; open it again")
             if self._engine is None:
-                self._engine = acquire_engine(self.url, self.options, self.storage_options)
+                self._engine = acquire_engine(self.target.url, self.options, self.target.storage_options)
             runtime = current_runtime()
             runtime.acquire()
             self._runtime = runtime

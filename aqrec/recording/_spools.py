@@ -26,7 +26,8 @@ from aqrec.format._frames import EVENTS, Damage, scan
 from aqrec.format._records import ArtifactSaved, decode_events
 from aqrec.options import RetryOptions, SpoolOptions
 from aqrec.reading import Catalog
-from aqrec.stores import Store, canonical_url, open_store
+from aqrec.stores import Store, open_store
+from aqrec.stores._place import target_of
 
 __all__ = ["Progress", "SpoolReport", "send_spools", "sync_spool"]
 
@@ -168,7 +169,9 @@ async def send_spools(
     retry: RetryOptions | None = None,
 ) -> list[SpoolReport]:
     """Do what `sync_spool` says, on the engine thread."""
-    url = canonical_url(uri) if uri is not None else None
+    url = None
+    if uri is not None:
+        url, _, storage_options = target_of(uri, storage_options)
     root = spool_root(SpoolOptions(folder=os.fspath(folder) if folder is not None else None))
     loop = asyncio.get_running_loop()
     reports: list[SpoolReport] = []

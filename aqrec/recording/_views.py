@@ -155,4 +155,5 @@ class RunReference(msgspec.Struct, frozen=True):
 def run_reference(recorder: RecorderView) -> RunReference:
     """Return the reference of a recorder of either face."""
     session = recorder._run.session  # pyright: ignore[reportPrivateUsage] - this module's own
-    return RunReference(session.url, recorder.id, session.options, session.storage_options)
+    target = session.target
+    return RunReference(target.url, recorder.id, session.options, target.storage_options)

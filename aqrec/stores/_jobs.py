@@ -96,9 +96,13 @@ class Jobs:
             raise
         return job.result()
 
+    def refuse(self) -> None:
+        """Take no new work from now on."""
+        self._closed = True
+
     async def aclose(self) -> None:
         """Refuse new work, and wait until what runs has ended."""
-        self._closed = True
+        self.refuse()
         if self._running:
             import asyncio  # noqa: PLC0415 - see run
 

@@ -7,12 +7,14 @@ from typing import Final
 
 from aqrec.errors import InvalidInputError, InvalidNameError
 
-__all__ = ["TEMPORARY", "check_key", "check_prefix", "check_range", "is_legal_child"]
+__all__ = ["MAX_KEY_BYTES", "TEMPORARY", "check_key", "check_prefix", "check_range", "is_legal_child"]
 
 TEMPORARY: Final = ".aqrec-tmp"
 """Folder of unfinished files at the root of a local store; no key may begin with it."""
 
-MAX_KEY_BYTES: Final = 1024  # S3's and GCS's limit
+MAX_KEY_BYTES: Final = 1024
+"""S3's and GCS's limit, which holds for a store's folder and key together."""
+
 MAX_PART_BYTES: Final = 255  # what Linux file systems hold
 
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")

@@ -10,6 +10,7 @@ from aqrec.errors import InvalidInputError
 
 from ._local import LocalStore
 from ._memory import MemoryStore
+from ._place import split_query
 from ._urls import redact_url, scheme_of
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ Factory: TypeAlias = Callable[[str, Mapping[str, Any]], "Store"]
 GROUP: Final = "aqrec.stores"
 """Entry points of this group are factories, named by their scheme."""
 
-_PLANNED: Final = {"s3": "Amazon S3", "gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
-_ALIASES: Final = {"s3a": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
+_PLANNED: Final = {"gs": "Google Cloud Storage", "az": "Azure Blob Storage"}
+_ALIASES: Final = {"gcs": "gs", "abfs": "az", "abfss": "az"}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 _COLLAPSED = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(?!/)")
 
@@ -39,10 +40,18 @@ def open_store(url: str | os.PathLike[str], *, storage_options: Mapping[str, Any
         - a path, ``~`` expanded, or ``file:///absolute/path``, ``file:relative/path``: `LocalStore`; in a
           URL, percent codes are decoded;
         - ``memory://name``: `MemoryStore`;
+        - ``s3://bucket/folder`` or ``s3a://…``: a bucket of Amazon S3 or of any server that speaks its language;
+          needs ``pip install 'aqrec[s3]'``;
         - a scheme given to `register_store`, or found among the installed packages' entry points
           ``aqrec.stores``.
     storage_options
-        Handed to the driver. Of `MemoryStore`: ``append``. `LocalStore` has none.
+        Handed to the driver. Of `MemoryStore`: ``append``. `LocalStore` has none. Those of buckets may also stand
+        in the URL's query, secrets excepted: ``s3://bucket/lab?endpoint_url=http://localhost:9000``.
+        Of ``s3://``: ``key``, ``secret``, ``token``, ``anon``, ``profile``, ``region``, ``endpoint_url``;
+        what is not given comes from the environment and the configuration files of AWS. ``connect_timeout`` (5
+        seconds), ``read_timeout`` (20 seconds without a byte), ``retries`` (5). ``part_size`` (8 MiB) and
+        ``parallel`` (4): how large objects go up and down. ``requester_pays``. ``s3_additional_kwargs``,
+        ``client_kwargs``, ``config_kwargs``: handed to s3fs.
 
     Raises
     ------
@@ -55,7 +64,8 @@ def open_store(url: str | os.PathLike[str], *, storage_options: Mapping[str, Any
         _refuse_collapsed_url(url)
         _refuse_unknown("a path", options, ())
         return LocalStore(url)
-    return _find_factory(scheme, url)(url, options)
+    factory = _find_factory(scheme, url)
+    return factory(*split_query(url, options))
 
 
 def register_store(scheme: str, factory: Factory, *, replace: bool = False) -> None:
@@ -66,7 +76,7 @@ def register_store(scheme: str, factory: Factory, *, replace: bool = False) -> N
     scheme
         Lower case, without ``://``.
     factory
-        Called with the whole URL and the options, which it must check; returns a store without making a
+        Called with the whole URL (of a bucket: without its query) and the options, which it must check; returns a store without making a
         request.
     replace
         Whether a factory that has the scheme already gives way.
@@ -95,7 +105,18 @@ def _open_memory(url: str, options: Mapping[str, Any]) -> Store:
     return MemoryStore(url.partition("://")[2].rstrip("/"), **options)
 
 
-_factories: dict[str, Factory] = {"file": _open_local, "memory": _open_memory}
+def _open_s3(url: str, options: Mapping[str, Any]) -> Store:
+    from ._s3 import open_s3  # noqa: PLC0415 - needed by few
+
+    return open_s3(url, options)
+
+
+_factories: dict[str, Factory] = {
+    "file": _open_local,
+    "memory": _open_memory,
+    "s3": _open_s3,
+    "s3a": _open_s3,
+}
 
 
 def _find_factory(scheme: str, url: str) -> Factory:

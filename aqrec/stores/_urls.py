@@ -17,6 +17,7 @@ _HIDDEN = "***"
 _MAX_LINKS = 40  # as in Linux
 _PORTLESS = frozenset({"az", "gcs", "gs", "s3", "s3a", "s3n"})
 _USER_IS_CONTAINER = frozenset({"abfs", "abfss", "wasb", "wasbs"})
+_SAME_SERVICE = {"gcs": "gs", "s3a": "s3"}
 _PUBLIC_PARAMETERS = frozenset({"anon", "profile", "region", "version", "versionid"})
 
 
@@ -49,8 +50,9 @@ def canonical_url(url: str | os.PathLike[str]) -> str:
     """Return one spelling for all URLs and paths of one folder.
 
     A local folder becomes ``file:///absolute/path`` with symbolic links resolved: the system is asked about
-    each folder on the way, which takes microseconds on a local disk. Elsewhere the scheme is lower-cased, and
-    credentials, query and needless slashes are dropped, so the result names a folder but may not open it.
+    each folder on the way, which takes microseconds on a local disk. Elsewhere the scheme is lower-cased (``s3a`` and
+    ``gcs`` become ``s3`` and ``gs``), and credentials, query and needless slashes are dropped, so the result names
+    a folder but may not open it.
 
     Raises
     ------
@@ -66,6 +68,7 @@ def canonical_url(url: str | os.PathLike[str]) -> str:
     if user == f"{_HIDDEN}@":
         user = ""
     path = re.split(r"[?#]", rest, maxsplit=1)[0]
+    scheme = _SAME_SERVICE.get(scheme, scheme)
     return f"{scheme}://{user}{'/'.join(part for part in path.split('/') if part)}"
 
 

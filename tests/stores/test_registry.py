@@ -83,13 +83,11 @@ def test_unknown_options_are_refused(url: str | Path) -> None:
         open_store(url, storage_options={"apend": False})
 
 
-@pytest.mark.parametrize(
-    "url", ["s3://KEY:SECRET@bucket/x", "gs://b", "az://c/x", "abfss://c@account/x", "S3A://b"]
-)
+@pytest.mark.parametrize("url", ["gs://KEY:SECRET@bucket/x", "gs://b", "az://c/x", "abfss://c@account/x"])
 def test_planned_schemes_are_told_from_unknown_ones(url: str) -> None:
     with pytest.raises(InvalidInputError, match="not available in this version") as caught:
         open_store(url)
-    assert "Known: file, memory" in str(caught.value)
+    assert "file, memory" in str(caught.value)
     assert "SECRET" not in str(caught.value)
 
 
@@ -133,7 +131,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: driver-for-test\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[aqrec.stores]\ns3 = driver_for_test:make\nbroken = driver_for_test:missing\n"
+        "[aqrec.stores]\nswift = driver_for_test:make\nbroken = driver_for_test:missing\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -155,9 +153,9 @@ def test_drivers_of_installed_packages_are_found_when_needed(monkeypatch: pytest
     open_store("relative/path")
     assert asked == []
     for _ in range(2):
-        store = open_store("s3://bucket/lab", storage_options={"append": False})
+        store = open_store("swift://bucket/lab", storage_options={"append": False})
         assert (store.url, store.supports_append) == ("memory://from-entry-point", False)
-    assert asked == [{"group": "aqrec.stores", "name": "s3"}]
+    assert asked == [{"group": "aqrec.stores", "name": "swift"}]
     with pytest.raises(
         InvalidInputError, match="driver_for_test:missing for broken:// cannot be imported"
     ) as caught:

@@ -30,7 +30,7 @@ class StoreTests(
 
     - the fixture ``store``: an empty, open store, closed afterwards;
     - ``raw_get``, ``raw_put`` and ``raw_list``, which reach the backend past the store;
-    - where needed, ``reopen``, ``failing_store`` and the switches below.
+    - where needed, ``raw_put_many``, ``reopen``, ``failing_store`` and the switches below.
 
     Attributes
     ----------
@@ -41,6 +41,13 @@ class StoreTests(
         processes.
     honours_create
         What `probe_create` has to answer. The tests of `create` are for stores that keep its promise.
+    keeps_replaced
+        Whether a reader of `get_stream` keeps the version it began with, although it is replaced meanwhile. Else
+        it must get `StorageError`, never bytes of both.
+    stream_memory
+        Bytes that a stream may take in memory, however large the object.
+    key_room
+        Bytes that the store's URL leaves for keys, if the backend's limit holds for both together.
     storage_options
         Handed to `open_store` by `reopen` and in other processes.
     race_rounds

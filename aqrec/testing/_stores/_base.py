@@ -22,6 +22,9 @@ class StoreHooks:
     bounded_streams: ClassVar[bool] = True
     shared_between_processes: ClassVar[bool] = False
     honours_create: ClassVar[bool] = True
+    keeps_replaced: ClassVar[bool] = True
+    stream_memory: ClassVar[int] = 12 * 1024 * 1024
+    key_room: ClassVar[int] = 1024
     storage_options: ClassVar[Mapping[str, Any]] = {}
     race_rounds: ClassVar[int] = 20
 
@@ -37,6 +40,11 @@ class StoreHooks:
     async def raw_put(self, store: Store, key: str, data: bytes) -> None:
         """Write an object as another program would; need not be durable."""
         raise NotImplementedError
+
+    async def raw_put_many(self, store: Store, objects: Mapping[str, bytes]) -> None:
+        """Write many objects; to be overridden where one after the other takes long."""
+        for key, data in objects.items():
+            await self.raw_put(store, key, data)
 
     async def raw_list(self, store: Store) -> set[str]:
         """Return every key there is, those of temporary objects included."""

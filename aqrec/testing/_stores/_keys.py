@@ -88,9 +88,10 @@ GOOD_KEYS = (
     "ä" * 127,
     "sub/.aqrec-tmp",
     "d/e/f/g/h/i/j/k",
-    "/".join(["x" * 204] * 5),
     "con/nul.txt",
 )
+LONG = "/".join(["x" * 181] * 6)
+"""Longer than any key may be, and never cut behind a slash by the limits there are."""
 
 
 class KeyTests(StoreHooks):
@@ -126,14 +127,22 @@ class KeyTests(StoreHooks):
     @pytest.mark.asyncio
     async def test_unusual_keys_keep_their_bytes_apart(self, store: Store) -> None:
         """Every legal key names an object of its own, and is listed as it was given."""
-        for key in GOOD_KEYS:
+        keys = [*GOOD_KEYS, LONG[: self.key_room]]
+        for key in keys:
             await store.put(key, f"at {key}".encode())
-        for key in GOOD_KEYS:
+        for key in keys:
             assert await store.get(key) == f"at {key}".encode()
             assert (await store.head(key)).key == key
-        assert await keys_below(store) == sorted(GOOD_KEYS)
-        assert await self.raw_list(store) == set(GOOD_KEYS)
-        await store.delete(GOOD_KEYS)
+        assert await keys_below(store) == sorted(keys)
+        assert await self.raw_list(store) == set(keys)
+        await store.delete(keys)
+        assert await self.raw_list(store) == set()
+
+    @pytest.mark.asyncio
+    async def test_keys_longer_than_there_is_room_are_refused(self, store: Store) -> None:
+        """Room is what the backend's limit leaves after the URL."""
+        for name, call in _calls_with(LONG[: self.key_room + 1]):
+            assert isinstance(await error_of(call(store)), InvalidNameError), name
         assert await self.raw_list(store) == set()
 
 

@@ -115,7 +115,7 @@ class LifecycleTests(StoreHooks):
         failing = await self.failing_store(store)
         if failing is None:
             return
-        for name, call in _every_call(failing, "some/key").items():
+        for name, call in _every_call(failing, "some/key", lambda file: file.write(b"x")).items():
             if name == "open_append" and not failing.supports_append:
                 continue
             error = await error_of(call())
@@ -127,10 +127,13 @@ class LifecycleTests(StoreHooks):
         await failing.aclose()
 
 
-def _every_call(store: Store, key: str) -> dict[str, Callable[[], Awaitable[object]]]:
-    def must_not_run(file: BinaryIO) -> None:
-        pytest.fail(f"the callback was called with {file!r}")
+def _must_not_run(file: BinaryIO) -> None:
+    pytest.fail(f"the callback was called with {file!r}")
 
+
+def _every_call(
+    store: Store, key: str, write: Callable[[BinaryIO], object] = _must_not_run
+) -> dict[str, Callable[[], Awaitable[object]]]:
     return {
         "get": lambda: store.get(key),
         "put": lambda: store.put(key, b"x"),
@@ -139,7 +142,7 @@ def _every_call(store: Store, key: str) -> dict[str, Callable[[], Awaitable[obje
         "list": lambda: collect(store, key),
         "list_dir": lambda: store.list_dir(key),
         "delete": lambda: store.delete([key]),
-        "put_stream": lambda: store.put_stream(key, must_not_run),
-        "get_stream": lambda: store.get_stream(key, must_not_run),
+        "put_stream": lambda: store.put_stream(key, write),
+        "get_stream": lambda: store.get_stream(key, _must_not_run),
         "open_append": lambda: store.open_append(key),
     }

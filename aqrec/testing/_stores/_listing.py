@@ -80,8 +80,7 @@ class ListingTests(StoreHooks):
     async def test_large_folders_are_listed_exactly(self, store: Store) -> None:
         """More objects than a page of a listing holds."""
         keys = {f"flat/{number:05}" for number in range(1100)} | {f"deep/{n % 20}/{n}" for n in range(100)}
-        for key in keys:
-            await self.raw_put(store, key, b"x")
+        await self.raw_put_many(store, dict.fromkeys(keys, b"x"))
         assert await keys_below(store) == sorted(keys)
         assert len(await keys_below(store, "flat")) == 1100
         objects, folders = await store.list_dir("flat")
@@ -94,8 +93,7 @@ class ListingTests(StoreHooks):
         """Between the steps of a listing other objects are written, replaced and deleted."""
         stable = {f"{folder}/stays-{number}" for folder in ("a", "a/b", "c") for number in range(150)}
         passing = [f"{folder}/goes-{number}" for folder in ("a", "a/b", "c") for number in range(150)]
-        for key in (*stable, *passing):
-            await self.raw_put(store, key, b"x")
+        await self.raw_put_many(store, dict.fromkeys((*stable, *passing), b"x"))
         replaced = sorted(stable)[::15]
         written: set[str] = set()
         seen: Counter[str] = Counter()

@@ -219,8 +219,7 @@ class ObjectTests(StoreHooks):
     @pytest.mark.asyncio
     async def test_delete_takes_many_keys_of_any_iterable(self, store: Store) -> None:
         """Repeated keys and no keys are fine."""
-        for number in range(1200):
-            await self.raw_put(store, f"many/{number % 7}/{number}", b"x")
+        await self.raw_put_many(store, {f"many/{number % 7}/{number}": b"x" for number in range(1200)})
         await store.delete(f"many/{number % 7}/{number}" for number in range(1199))
         assert await self.raw_list(store) == {"many/2/1199"}
         await store.delete([])

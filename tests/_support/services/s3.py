@@ -1,5 +1,6 @@
 """Servers that speak S3: moto (an emulator, fast), Ceph's gateway (a real one), rclone (ignores conditions)."""
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -190,11 +191,15 @@ debug rgw = 0
 
 
 def s3_client(where: str | Location) -> Any:
-    """Return a blocking botocore client of an endpoint, which knows nothing of the code under test."""
+    """Return a blocking botocore client of an endpoint, for any thread, which knows nothing of the code under test."""
+    return _client(where.endpoint if isinstance(where, Location) else where)
+
+
+@functools.cache
+def _client(endpoint: str) -> Any:
     import botocore.config
     import botocore.session
 
-    endpoint = where.endpoint if isinstance(where, Location) else where
     return botocore.session.Session().create_client(
         "s3",
         endpoint_url=endpoint,
