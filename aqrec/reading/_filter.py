@@ -1,9 +1,8 @@
 """Filters and orders of runs, in the language of MLflow's run search; no I/O.
 
 `parse_filter` and `parse_order` read and check the whole text at once, so that a mistake costs no request.
-Nothing in a text is ever evaluated as code. Where every param of MLflow is text, ours have types, which adds
-two things: a param also compares with a bare number, ``true`` or ``false`` (``params.lr > 0.01``), and params
-that are numbers are ordered as numbers.
+Nothing in a text is ever evaluated as code. All that MLflow accepts means the same here; what goes beyond it
+(OR, NOT, brackets, lists and ranges, typed params, times in words) are texts that MLflow rejects.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument
 from aqrec.format._document import latest as latest_of
+from aqrec.format._ids import now_ms
 from aqrec.format._layout import artifacts_folder
 from aqrec.reading._filter_nodes import (
     MISSING,
@@ -50,11 +50,12 @@ class Filter:
         Whether `matches` looks at metrics; if not, any mapping will do for them.
     """
 
-    __slots__ = ("_judge", "needs_metrics", "node", "text")
+    __slots__ = ("_judge", "_now", "needs_metrics", "node", "text")
 
-    def __init__(self, text: str, node: Node) -> None:
+    def __init__(self, text: str, node: Node, now: int) -> None:
         self.text = text
         self.node = node
+        self._now = now
         self.needs_metrics = any(key.entity == "metrics" for key in keys(node))
         self._judge = predicate(node)
 
@@ -69,11 +70,12 @@ class Filter:
         doc
             The run.
         latest
-            Its metrics over all writers, see `aqrec.format._document.latest`; the latest point counts.
+            Its metrics over all writers, see `aqrec.format._document.latest`; the latest point counts
+            unless the filter asks for another figure.
         artifact_uri
             Gives the URI of a run's artifacts for its id; by default their folder below the store's URL.
         """
-        return self._judge(Run(doc, latest, artifact_uri))
+        return self._judge(Run(doc, latest, artifact_uri, self._now))
 
 
 class Order:
@@ -85,10 +87,11 @@ class Order:
         Keys, each with whether it is descending; the first one weighs most.
     """
 
-    __slots__ = ("needs_metrics", "terms")
+    __slots__ = ("_now", "needs_metrics", "terms")
 
-    def __init__(self, terms: Sequence[tuple[Key, bool]]) -> None:
+    def __init__(self, terms: Sequence[tuple[Key, bool]], now: int) -> None:
         self.terms = tuple(terms)
+        self._now = now
         self.needs_metrics = any(key.entity == "metrics" for key, _ in terms)
 
     def __repr__(self) -> str:
@@ -106,7 +109,7 @@ class Order:
         readers = [reader(key) for key, _ in terms]
         columns: list[list[Any]] = [[] for _ in terms]
         for doc in docs:
-            run = Run(doc, latest_of(doc) if self.needs_metrics else _NO_METRICS, artifact_uri)
+            run = Run(doc, latest_of(doc) if self.needs_metrics else _NO_METRICS, artifact_uri, self._now)
             for column, read in zip(columns, readers, strict=True):
                 column.append(read(run))
         rows = sorted(range(len(docs)), key=lambda row: docs[row].run_id)
@@ -142,27 +145,37 @@ def _arranged(rows: list[int], column: Sequence[Any], *, descending: bool) -> li
     return present + unordered + missing
 
 
-def parse_filter(text: str | None) -> Filter:
+def parse_filter(text: str | None, *, now: int | None = None) -> Filter:
     """Return the filter that `text` describes; empty text and None accept every run.
 
     Parameters
     ----------
     text
-        Clauses joined by AND, ``metrics.ic > 0.03 AND params.model = 'LightGBM' AND tags.stage IS NULL``.
+        Clauses, joined by AND, OR, NOT and brackets: ``metrics.ic > 0.03 AND (params.model = 'LightGBM' OR
+        tags.stage IS NULL)``. NOT binds closest, then AND. What MLflow accepts means what it means there.
 
         Keys are ``metrics.``, ``params.`` or ``tags.`` and a name, which is quoted (``metrics.`val/loss```)
-        if it holds anything but letters, digits, ``_`` and dots; or one of the attributes ``run_id``,
-        ``run_name``, ``status``, ``user_id`` (the tag ``mlflow.user``), ``artifact_uri``, ``start_time``,
-        ``end_time`` and ``created`` (the start, or the creation of a run that has not started).
+        if it holds anything but letters, digits, ``_`` and dots; ``min(metrics.loss)``, or ``max``, ``last``,
+        ``count`` (points) or ``step`` (the latest one's) of a metric, which alone stands for its latest value;
+        or one of the attributes ``run_id``, ``run_name``, ``status``, ``user_id`` (the tag ``mlflow.user``),
+        ``artifact_uri``, ``parent`` (id of the parent run), ``start_time``, ``end_time``, ``created`` (the
+        start, or the creation of a run that has not started) and ``duration`` (seconds; until now of a run that
+        has not ended).
 
-        Metrics and times (ms since epoch) take ``= != > >= < <=`` and a number. Tags and the other attributes
-        take ``= != LIKE ILIKE`` and quoted text; params take all of these. Params and tags take ``IS NULL``
-        and ``IS NOT NULL``; ``run_id`` takes ``IN`` and ``NOT IN`` with a list, ``('a', 'b')``.
+        Metrics, times and durations take ``= != > >= < <=`` and a number (times: ms since epoch), or text:
+        a time ``'2024-05-31'``, ``'2024-05-31T16:00:00+02:00'``, ``'7 days ago'``, ``'today'`` (UTC), a duration
+        ``'90 min'``. Tags and the other attributes take ``= !=`` and quoted text, and the patterns ``LIKE
+        ILIKE RLIKE``, also after NOT. Params take all of these. Every key takes ``IN`` and ``NOT IN`` with a list
+        ``('a', 'b')``, ``BETWEEN low AND high`` (both included), ``NOT BETWEEN`` (below or above), ``IS NULL`` and
+        ``IS NOT NULL``.
 
-        Quoted text is compared with the text form of a param or tag (its `str`), a bare number only with
-        numbers, ``true`` and ``false`` only with booleans; a value of another type is unequal. In LIKE ``%``
-        stands for any characters and ``_`` for one; ILIKE ignores case. NaN satisfies only ``!=``. A run
-        without the key satisfies only ``IS NULL``.
+        Quoted text is compared with the text form of a param or tag (its `str`), by code points; a bare number
+        only with numbers, ``true`` and ``false`` only with booleans; a value of another type is unequal. In LIKE
+        ``%`` stands for any characters and ``_`` for one; ILIKE ignores case. RLIKE looks anywhere in the text for
+        a regular expression of RE2's form. NaN satisfies only ``!=`` and ``NOT IN``. A run without the key satisfies
+        no clause but ``IS NULL``; so ``NOT params.a = 1`` finds it, and ``params.a != 1`` does not.
+    now
+        What relative times count from, ms since epoch; default: the clock.
 
     Raises
     ------
@@ -172,10 +185,11 @@ def parse_filter(text: str | None) -> Filter:
     if text is None:
         text = ""
     _check_text("filter_string", text)
-    return Filter(text, parse_condition("filter_string", text))
+    moment = now_ms() if now is None else now
+    return Filter(text, parse_condition("filter_string", text, moment), moment)
 
 
-def parse_order(order_by: Sequence[str] | None) -> Order:
+def parse_order(order_by: Sequence[str] | None, *, now: int | None = None) -> Order:
     """Return the order that a list of keys describes.
 
     Parameters
@@ -183,6 +197,8 @@ def parse_order(order_by: Sequence[str] | None) -> Order:
     order_by
         Keys as in `parse_filter`, each with an optional ``ASC`` (the default) or ``DESC``:
         ``["metrics.ic DESC", "params.lr"]``. Empty or None: the latest start first.
+    now
+        Where the durations of runs that go on end, ms since epoch; default: the clock.
 
     Raises
     ------
@@ -195,7 +211,7 @@ def parse_order(order_by: Sequence[str] | None) -> Order:
     for item in order_by or ():
         _check_text("order_by", item)
         terms.append(parse_ordering("order_by", item))
-    return Order(terms)
+    return Order(terms, now_ms() if now is None else now)
 
 
 def _check_text(source: str, text: object) -> None:

@@ -6,13 +6,13 @@ Nodes are plain data that `predicate` turns into functions; a new kind of node i
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from aqrec.format._records import MetricSummary
+from aqrec.reading._filter_patterns import like_pattern, regex_test
 
 if TYPE_CHECKING:
     from aqrec.format._document import RunDocument
@@ -20,61 +20,81 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPARE",
     "MISSING",
+    "Access",
     "Comparison",
     "Conjunction",
+    "Disjunction",
     "Entity",
     "Key",
     "Latest",
     "Membership",
+    "Negation",
     "Node",
     "NullCheck",
+    "Range",
     "Run",
     "UriOf",
+    "Value",
     "check",
     "keys",
-    "like_pattern",
     "predicate",
     "reader",
     "text_form",
 ]
 
 Entity = Literal["metrics", "params", "tags", "attributes", "datasets"]
+Access = Literal["last", "min", "max", "count", "step"]
 Latest = Mapping[str, MetricSummary]
 UriOf = Callable[[str], str]
 """run id -> URI of the run's artifacts"""
+Value = str | int | float | bool
 
 MISSING: Final = object()
 """What a reader returns if the run has no such key."""
 
 
 class Run(NamedTuple):
-    """What is judged: the document, its metrics over all writers, and where its artifacts are."""
+    """What is judged: the document, its metrics over all writers, where its artifacts are, and now in ms since epoch."""
 
     doc: RunDocument
     latest: Latest
     artifact_uri: UriOf
+    now: int = 0
 
 
 class Key(msgspec.Struct, frozen=True):
-    """What a clause is about; the name of an attribute is its canonical one."""
+    """What a clause is about; the name of an attribute is its canonical one.
+
+    `access` says which figure of a metric is meant.
+    """
 
     entity: Entity
     name: str
+    access: Access = "last"
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """``key operator value``, the operator in capitals."""
+    """``key operator value``, the operator in capitals; patterns may be negated: ``NOT LIKE``."""
 
     key: Key
     operator: str
-    value: str | int | float | bool
+    value: Value
 
 
 class Membership(msgspec.Struct, frozen=True):
-    """``key [NOT] IN (values)``."""
+    """``key [NOT] IN (values)``: equal to one of them, or different from all."""
 
     key: Key
-    values: frozenset[str]
+    values: tuple[Value, ...]
+    negated: bool = False
+
+
+class Range(msgspec.Struct, frozen=True):
+    """``key [NOT] BETWEEN low AND high``, both included; negated: below or above."""
+
+    key: Key
+    low: Value
+    high: Value
     negated: bool = False
 
 
@@ -91,14 +111,29 @@ class Conjunction(msgspec.Struct, frozen=True):
     parts: tuple[Node, ...] = ()
 
 
-Node = Comparison | Membership | NullCheck | Conjunction
+class Disjunction(msgspec.Struct, frozen=True):
+    """Parts joined by OR."""
+
+    parts: tuple[Node, ...]
+
+
+class Negation(msgspec.Struct, frozen=True):
+    """``NOT part``: whatever does not satisfy it, a run without the key, too."""
+
+    part: Node
+
+
+Clause = Comparison | Membership | Range
+Node = Clause | NullCheck | Conjunction | Disjunction | Negation
 
 
 def keys(node: Node) -> Iterator[Key]:
     """Yield the keys that `node` looks at."""
-    if isinstance(node, Conjunction):
+    if isinstance(node, Conjunction | Disjunction):
         for part in node.parts:
             yield from keys(part)
+    elif isinstance(node, Negation):
+        yield from keys(node.part)
     else:
         yield node.key
 
@@ -116,13 +151,18 @@ COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
 def predicate(node: Node) -> Callable[[Run], bool]:
     """Return the function that tells whether a run satisfies `node`.
 
-    A run without the key satisfies nothing but ``IS NULL``.
+    A run without the key satisfies no clause but ``IS NULL``.
     """
-    if isinstance(node, Conjunction):
+    if isinstance(node, Conjunction | Disjunction):
         parts = [predicate(part) for part in node.parts]
         if len(parts) == 1:
             return parts[0]
+        if isinstance(node, Disjunction):
+            return lambda run: any(part(run) for part in parts)
         return lambda run: all(part(run) for part in parts)
+    if isinstance(node, Negation):
+        denied = predicate(node.part)
+        return lambda run: not denied(run)
     read = reader(node.key)
     if isinstance(node, NullCheck):
         negated = node.negated
@@ -136,39 +176,60 @@ def predicate(node: Node) -> Callable[[Run], bool]:
     return judge
 
 
-def check(node: Comparison | Membership) -> Callable[[Any], bool]:
+def check(node: Clause) -> Callable[[Any], bool]:
     """Return the function that tells whether a value that is there satisfies `node`."""
     if isinstance(node, Membership):
-        values, negated = node.values, node.negated
-        return lambda value: (text_form(value) in values) is not negated
-    wanted = node.value
-    if node.operator in ("LIKE", "ILIKE"):
-        assert isinstance(wanted, str)
-        matches = like_pattern(wanted, ignore_case=node.operator == "ILIKE").fullmatch
-        return lambda value: matches(text_form(value)) is not None
-    compare = COMPARE[node.operator]
+        return _member(node)
+    if isinstance(node, Range):
+        return _between(node)
+    wanted, pattern = node.value, node.operator.removeprefix("NOT ")
+    if pattern in COMPARE:
+        return _compared(pattern, wanted)
+    assert isinstance(wanted, str)
+    if pattern == "RLIKE":
+        test: Callable[[str], object] = regex_test(wanted)
+    else:
+        test = like_pattern(wanted, ignore_case=pattern == "ILIKE").fullmatch
+    negated = pattern != node.operator
+    return lambda value: bool(test(text_form(value))) is not negated
+
+
+def _compared(sign: str, wanted: Value) -> Callable[[Any], bool]:
+    compare = COMPARE[sign]
     if isinstance(wanted, str):
         return lambda value: compare(text_form(value), wanted)
     # A value of another type than the wanted one is different from it, and neither greater nor less.
     kinds = (bool,) if isinstance(wanted, bool) else (int, float)
-    otherwise = node.operator == "!="
+    otherwise = sign == "!="
     return lambda value: compare(value, wanted) if type(value) in kinds else otherwise
 
 
-def like_pattern(pattern: str, *, ignore_case: bool = False) -> re.Pattern[str]:
-    """Return a regular expression for `fullmatch`, where ``%`` was any run of characters and ``_`` one.
+def _member(node: Membership) -> Callable[[Any], bool]:
+    texts = {value for value in node.values if isinstance(value, str)}
+    truths = {value for value in node.values if isinstance(value, bool)}
+    numbers = {
+        value for value in node.values if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    negated = node.negated
 
-    Each piece between two ``%`` is taken where it first occurs and never sought again, so that no pattern can
-    make matching explode.
-    """
-    first, *others = (
-        "".join("." if char == "_" else re.escape(char) for char in piece) for piece in pattern.split("%")
-    )
-    expression = first
-    if others:
-        middle = "".join(f"(?>.*?{piece})" for piece in others[:-1] if piece)
-        expression += f"{middle}.*{others[-1]}"
-    return re.compile(expression, re.DOTALL | (re.IGNORECASE if ignore_case else 0))
+    def judge(value: Any) -> bool:
+        kind = type(value)
+        found = (
+            (bool(texts) and text_form(value) in texts)
+            or (kind in {int, float} and value in numbers)
+            or (kind is bool and value in truths)
+        )
+        return found is not negated
+
+    return judge
+
+
+def _between(node: Range) -> Callable[[Any], bool]:
+    above, below = _compared(">=", node.low), _compared("<=", node.high)
+    if node.negated:
+        under, over = _compared("<", node.low), _compared(">", node.high)
+        return lambda value: under(value) or over(value)
+    return lambda value: above(value) and below(value)
 
 
 def text_form(value: object) -> str:
@@ -185,7 +246,8 @@ def reader(key: Key) -> Callable[[Run], Any]:
     """Return the function that reads `key` of a run: a value, or `MISSING`."""
     name = key.name
     if key.entity == "metrics":
-        return lambda run: MISSING if (found := run.latest.get(name)) is None else found.value
+        figure = _FIGURES[key.access]
+        return lambda run: MISSING if (found := run.latest.get(name)) is None else figure(found)
     if key.entity == "params":
         return lambda run: run.doc.params.get(name, MISSING)
     if key.entity == "tags":
@@ -195,10 +257,26 @@ def reader(key: Key) -> Callable[[Run], Any]:
     return lambda _: MISSING  # runs have no datasets
 
 
-def _or_missing(value: int | None) -> Any:
+def _or_missing(value: Any) -> Any:
     return MISSING if value is None else value
 
 
+def _duration(run: Run) -> Any:
+    """Return seconds: of a run that goes on, those until now."""
+    doc = run.doc
+    if doc.start_time is None:
+        return MISSING
+    end = doc.end_time if doc.end_time is not None else run.now
+    return max(end - doc.start_time, 0) / 1000
+
+
+_FIGURES: Final[dict[Access, Callable[[MetricSummary], Any]]] = {
+    "last": lambda found: found.value,
+    "min": lambda found: found.minimum,
+    "max": lambda found: found.maximum,
+    "count": lambda found: found.count,
+    "step": lambda found: _or_missing(found.step),
+}
 _ATTRIBUTES: Final[dict[str, Callable[[Run], Any]]] = {
     "run_id": lambda run: run.doc.run_id,
     "run_name": lambda run: run.doc.name,
@@ -208,4 +286,6 @@ _ATTRIBUTES: Final[dict[str, Callable[[Run], Any]]] = {
     "start_time": lambda run: _or_missing(run.doc.start_time),
     "end_time": lambda run: _or_missing(run.doc.end_time),
     "created": lambda run: run.doc.created if run.doc.start_time is None else run.doc.start_time,
+    "duration": _duration,
+    "parent": lambda run: _or_missing(run.doc.parent),
 }

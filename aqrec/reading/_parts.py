@@ -86,7 +86,7 @@ class Part:
         return self._columns[name]
 
     def map(self, name: str) -> MapColumn:
-        """Return a map column of all rows of the table."""
+        """Return a map column of all rows of the table; ``metrics.minimum`` has that field besides, or only it."""
         flat = f"{name}, flat"
         if flat not in self._columns:
             self._columns[flat] = MapColumn(self._read(name))
@@ -112,7 +112,16 @@ class Part:
 
 def part_of_snapshot(snapshot: Snapshot, rows: NDArray[np.int64]) -> Part:
     """Return rows of a snapshot."""
-    return Part(lambda name: snapshot.columns(*_LEAVES.get(name, (name,)))[name], rows, snapshot.document)
+
+    def read(name: str) -> Any:
+        column, _, field = name.partition(".")
+        if field:
+            leaves: tuple[str, ...] = (f"{column}.key_value.key", f"{column}.key_value.value.{field}")
+        else:
+            leaves = _LEAVES.get(name, (name,))
+        return snapshot.columns(*leaves)[column]
+
+    return Part(read, rows, snapshot.document)
 
 
 def part_of_documents(docs: list[RunDocument]) -> Part:
@@ -127,6 +136,6 @@ def part_of_documents(docs: list[RunDocument]) -> Part:
     def read(name: str) -> Any:
         if not made:
             made.append(rows.table())
-        return made[0][name]
+        return made[0][name.partition(".")[0]]
 
     return Part(read, np.arange(len(docs), dtype=np.int64), docs.__getitem__)

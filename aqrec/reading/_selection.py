@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
+from aqrec.format._ids import now_ms
 from aqrec.format._layout import artifacts_folder
 from aqrec.reading._filter import Order, parse_filter, parse_order
 from aqrec.reading._filter_nodes import Node
@@ -27,6 +28,11 @@ class Selection:
     artifact_uri
         Gives the URI of a run's artifacts for its id, for filters and orders that ask for it.
 
+    Attributes
+    ----------
+    now
+        What "7 days ago" and the durations of runs that go on count from, in ms since epoch.
+
     Raises
     ------
     aqrec.errors.InvalidInputError
@@ -40,7 +46,9 @@ class Selection:
         max_results: int | None = None,
         artifact_uri: Callable[[str], str] = artifacts_folder,
     ) -> None:
-        self._filter, self._order = parse_filter(filter_string), parse_order(order_by)
+        self.now = now_ms()
+        self._filter = parse_filter(filter_string, now=self.now)
+        self._order = parse_order(order_by, now=self.now)
         if max_results is not None and (type(max_results) is not int or max_results < 1):
             raise InvalidInputError(
                 f"max_results={max_results!r}: give a whole number from 1 on, or None for all runs"

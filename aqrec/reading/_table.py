@@ -68,7 +68,7 @@ def search_frame(
 def _fitting(part: Part, selection: Selection, uri: UriOf) -> Part:
     import numpy as np  # noqa: PLC0415 - heavy
 
-    fits = mask(part, selection.node, uri)
+    fits = mask(part, selection.node, uri, selection.now)
     if fits is not None:
         part.rows = part.rows[fits[part.rows]]
     else:
@@ -87,7 +87,7 @@ def _order(parts: list[Part], selection: Selection, uri: UriOf) -> NDArray[np.in
     rows = np.argsort(ids, kind="stable")
     if selection.order.terms:
         columns: list[list[Any]] = [
-            [value for part in parts for value in values_of(part, part.rows, key, uri)]
+            [value for part in parts for value in values_of(part, part.rows, key, uri, selection.now)]
             for key, _ in (*selection.order.terms, (START, True))
         ]
         order = np.array(selection.order.arrange(rows.tolist(), columns), dtype=np.int64)

@@ -14,7 +14,7 @@ from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
 from aqrec.format._records import MetricSummary
 from aqrec.reading._filter import parse_filter, parse_order
-from aqrec.reading._filter_nodes import like_pattern
+from aqrec.reading._filter_patterns import like_pattern
 
 INF, NAN = math.inf, math.nan
 
@@ -151,9 +151,6 @@ REJECTED = [
     "metrics.acc <> 1",
     "metrics.acc == 1",
     "metrics.acc LIKE '1%'",
-    "metrics.acc IS NULL",
-    "metrics.acc IN (1,2)",
-    "metrics.acc BETWEEN 0 AND 1",
     "metrics.val/loss < 0.2",
     "METRICS.acc > 0",
     '"metrics".acc > 0',
@@ -161,9 +158,6 @@ REJECTED = [
     "0.8 < metrics.acc",
     "params.lr = `0.01`",
     "params.lr > '0.01'",
-    "params.m NOT LIKE 'x%'",
-    "params.m IN ('x')",
-    "tags.t IN ('x')",
     "tags.t = 1",
     "tags.t > 'x'",
     "params.lr IS  NOT  NULL",
@@ -181,20 +175,11 @@ REJECTED = [
     "run_id IN ('a',,)",
     "run_id IN ('a'",
     "run_id > 'a'",
-    "status IN ('a')",
-    "run_name IN ('a')",
     "start_time > '17'",
-    "end_time IS NULL",
-    "status IS NULL",
     "lifecycle_stage = 'active'",
-    "duration > 1",
     "experiment_id = '1'",
     "datasets.source = 'x'",
-    "dataset.name IS NULL",
     "dataset.name > 'x'",
-    "metrics.a > 1 OR metrics.b > 1",
-    "(metrics.a > 1)",
-    "NOT metrics.a > 1",
     "metrics.a > 1, metrics.b > 1",
     "metrics.a > 1; metrics.b > 1",
     "metrics.a > 1;",
@@ -219,7 +204,7 @@ def test_what_mlflow_accepts_finds_the_same_runs(text: str, runs: str) -> None:
 
 
 @pytest.mark.parametrize("text", REJECTED)
-def test_what_mlflow_rejects_is_rejected(text: str) -> None:
+def test_what_mlflow_rejects_and_means_nothing_here_is_rejected(text: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_filter(text)
 
@@ -275,7 +260,9 @@ def test_numbers_compare_with_numbers_and_quoted_text_with_the_text_form(text: s
     assert found(text, *TYPED) == runs
 
 
-@pytest.mark.parametrize("text", ["params.x > true", "params.x LIKE 1", "params.x = nan", "params.x IN (1)"])
+@pytest.mark.parametrize(
+    "text", ["params.x > true", "params.x LIKE 1", "params.x = nan", "params.x BETWEEN 1 AND 'b'"]
+)
 def test_typed_values_take_no_other_operators(text: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_filter(text)
@@ -494,7 +481,7 @@ def lines_of(error: InvalidInputError) -> list[str]:
     [
         ("acc > 0.8", "acc", "metrics.NAME"),
         ("metrics.acc <> 1", "<>", "=, !="),
-        ("metrics.acc > 1 AND params.m NOT LIKE 'x'", "NOT", "LIKE, ILIKE, IS NULL"),
+        ("metrics.acc > 1 AND tags.m NOT > 'x'", "NOT", "LIKE, ILIKE, RLIKE, NOT LIKE"),
         ("metrics.acc > '1'", "'1'", "number without quotes"),
         ("tags.t = x", "x", "text in quotes"),
         ("params.lr > '1'", ">", "without quotes"),
@@ -502,7 +489,6 @@ def lines_of(error: InvalidInputError) -> list[str]:
         ("metrics.val/loss > 1", "/", "metrics.`val/loss`"),
         ("metrics.acc > 0x10", "0x10", "1e-3"),
         ("run_id IN ('a', b)", "b", "('a', 'b')"),
-        ("status = 'a' OR status = 'b'", "OR", "AND"),
         ("foo.bar = 1", "foo.bar", "params.NAME"),
         ("params.lr =", " ", "text in quotes"),
         ("params.a\n= \t`x`", "`x`", "text in quotes"),

@@ -18,6 +18,7 @@ from aqrec.format._snapshot import Snapshot, SnapshotRows, SnapshotSummary, writ
 from aqrec.reading import Catalog, Selection, to_frame
 from aqrec.stores import MemoryStore
 from tests.format.support import KEYS, VALUES
+from tests.reading.filters import document, expression
 
 SMALL = st.sampled_from(
     [1, 2, 3, 2**53, 2**53 + 1, -(2**53) - 1, 2**63, 2**70, 0.5, -0.0, 1e300, math.inf, math.nan]
@@ -58,6 +59,25 @@ FILTERS = [
     "created > 2",
     "user_id = 'me'",
     "artifact_uri LIKE '%r1%'",
+    "params.a = 1 OR params.b = 'a' OR NOT tags.t IS NULL",
+    "NOT (params.a > 1 AND (metrics.m < 0 OR status = 'RUNNING'))",
+    "params.a IN (1, 'a', true, 9007199254740993)",
+    "params.a NOT IN (2, '1')",
+    "params.a BETWEEN 1 AND 9007199254740993",
+    "params.b NOT BETWEEN -1 AND 2.5",
+    "tags.t BETWEEN 'a' AND 'b'",
+    "params.a RLIKE '^[a1]' OR tags.t NOT RLIKE 'a'",
+    "metrics.m NOT BETWEEN -1 AND 1",
+    "metrics.m IN (0, 1) OR metrics.rare IS NULL",
+    "min(metrics.m) < 0 OR max(metrics.m) >= 1.5",
+    "count(metrics.m) = 1 AND step(metrics.m) IS NOT NULL",
+    "step(metrics.`x.y`) IN (1, 3) OR last(metrics.m) > 0",
+    "duration IS NULL OR duration > 0.001",
+    "duration BETWEEN 0 AND '3 ms'",
+    "parent = 'r1' OR parent IS NULL",
+    "parent != 'r1'",
+    "end_time IS NULL AND start_time IS NOT NULL",
+    "start_time < '1 day ago'",
 ]
 ORDERS: list[list[str]] = [
     [],
@@ -68,6 +88,9 @@ ORDERS: list[list[str]] = [
     ["status", "start_time"],
     ["end_time DESC"],
     ["user_id", "created", "run_name", "artifact_uri DESC"],
+    ["duration DESC", "parent"],
+    ["min(metrics.m)", "max(metrics.m) DESC"],
+    ["step(metrics.m)", "count(metrics.m)", "last(metrics.`x.y`)"],
 ]
 
 
@@ -85,8 +108,8 @@ def _metrics(draw: st.DrawFn) -> dict[str, dict[str, MetricSummary]]:
                 draw(st.none() | st.integers(0, 3)),
                 5,
                 draw(st.floats(-2, 2) | st.just(math.nan)),
-                0.0,
-                1.0,
+                draw(st.sampled_from([-1.0, 0.0, math.nan])),
+                draw(st.sampled_from([1.0, 2.0, math.inf])),
             )
             for key in keys
         }
@@ -114,6 +137,7 @@ def documents(draw: st.DrawFn) -> list[RunDocument]:
                 created=draw(st.integers(1, 5)),
                 start_time=draw(st.none() | st.integers(1, 5)),
                 end_time=draw(st.none() | st.integers(1, 5)),
+                parent=draw(st.none() | st.sampled_from(["r0", "r1"])),
                 params=params,
                 tags=tags,
                 metrics=_metrics(draw),
@@ -168,6 +192,24 @@ def test_columns_and_documents_answer_alike(
         catalog.runs[doc.run_id] = doc
         catalog.by_experiment.setdefault("e", set()).add(doc.run_id)
     same_frames(asyncio.run(catalog.search(selection, ["e"], "active", uri)), expected)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_columns_and_documents_find_the_same_by_any_filter(seed: int) -> None:
+    """Filters made at random, on runs that have a few of everything."""
+    chance = random.Random(seed)
+    docs = []
+    for number in range(30):
+        doc = document(chance)
+        doc.run_id, doc.experiment_id, doc.clocks = f"r{number}", "e", {"run": 1}
+        docs.append(doc)
+    catalog = Catalog(MemoryStore(uuid.uuid4().hex))
+    catalog.runs.adopt([snapshot_of(docs)], [])
+    for _ in range(50):
+        text, _ = expression(chance)
+        selection = Selection(text, ["run_id"], None, uri)
+        found = asyncio.run(catalog.search(selection, ["e"], "active", uri))
+        assert found["run_id"].tolist() == [doc.run_id for doc in selection.apply(docs)], text
 
 
 @pytest.mark.parametrize("view", ["active", "deleted", "all"])
