@@ -1,8 +1,8 @@
 """Async-native, serverless experiment recorder whose whole store is one URL.
 
 ``async with aqrec.open_recorder("./lab", experiment="alpha") as recorder:`` records a run; `aqrec.sync` holds the same names
-for blocking code. Public modules: `errors`, `options`, `stores`, `serialization`, `artifacts`, `analysis`, `templates`, `testing`,
-`workflow`.
+for blocking code. Public modules: `errors`, `options`, `stores`, `serialization`, `artifacts`, `analysis`, `backtest`, `quotes`, `templates`,
+`workflow`, `testing`.
 """
 
 from typing import TYPE_CHECKING

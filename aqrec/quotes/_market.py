@@ -100,9 +100,13 @@ class Market:
                 f"quotes have a row of {moments[outside.argmax()]:.10}, which is not in the calendar"
             )
         places = rows.astype(np.int64) * len(found) + codes
-        if len(np.unique(places)) != len(places):
+        taken = np.zeros(len(days) * len(found), dtype=bool)
+        taken[places] = True
+        if np.count_nonzero(taken) < len(places):
             first = int(pd.Series(places).duplicated().to_numpy().argmax())
-            raise InvalidValueError(f"quotes have several rows of {names[first]!r} on {moments[first]:.10}")
+            raise InvalidValueError(
+                f"quotes have several rows of {str(found[codes[first]])!r} on {moments[first]:.10}"
+            )
         fields = {}
         for name, values in columns.items():
             array = np.full(len(days) * len(found), np.nan, dtype=values.dtype)
@@ -135,7 +139,7 @@ class Market:
         )
 
 
-def long_columns(frame: Any, what: str) -> tuple[npt.NDArray[Any], Any, dict[str, Field]]:
+def long_columns(frame: Any, what: str) -> tuple[Any, Any, dict[str, Field]]:
     """Return names, times and fields of a long table whose keys are columns or levels of the index."""
     if not isinstance(frame, pd.DataFrame):
         raise InvalidValueError(f"{what} must be a pandas DataFrame, not {type(frame).__name__}")
@@ -161,8 +165,7 @@ def long_columns(frame: Any, what: str) -> tuple[npt.NDArray[Any], Any, dict[str
         if values.dtype.type not in (np.float32, np.float64):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
         fields[name if str(name).startswith("$") else f"${name}"] = cast("Field", values)
-    names = np.asarray(keys["instrument"], dtype=object)
-    return names, keys["datetime"], fields
+    return keys["instrument"], keys["datetime"], fields
 
 
 def day_array(days: Any, what: str) -> Days:
