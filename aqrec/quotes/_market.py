@@ -43,7 +43,7 @@ class Market:
 
     def __init__(self, days: Any, instruments: Sequence[str], fields: Mapping[str, npt.NDArray[Any]]) -> None:
         self.days = day_array(days, "days")
-        if len(self.days) > 1 and not (np.diff(self.days) > np.timedelta64(0)).all():
+        if len(self.days) > 1 and not (np.diff(self.days) > np.timedelta64(0, "ns")).all():
             raise InvalidValueError("days must be ascending and distinct")
         names = [str(name) for name in instruments]
         order = sorted(range(len(names)), key=names.__getitem__)

@@ -22,7 +22,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from typing import Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -408,7 +408,7 @@ def _header(headers: Headers, name: str) -> str:
 
 async def _body(
     reader: asyncio.StreamReader, headers: Headers, *, empty: bool = False, until_end: bool = False
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield a body as it is on the wire, chunk frames included."""
     length = _header(headers, "content-length")
     if empty:
@@ -418,22 +418,24 @@ async def _body(
             line = await reader.readuntil(b"\r\n")
             yield line
             if size := int(line.split(b";")[0], 16):
-                async for piece in _exactly(reader, size + 2):
-                    yield piece
+                async with contextlib.aclosing(_exactly(reader, size + 2)) as pieces:
+                    async for piece in pieces:
+                        yield piece
                 continue
             while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
                 yield line
             yield line
             return
     elif length:
-        async for piece in _exactly(reader, int(length)):
-            yield piece
+        async with contextlib.aclosing(_exactly(reader, int(length))) as pieces:
+            async for piece in pieces:
+                yield piece
     elif until_end:
         while piece := await reader.read(PIECE):
             yield piece
 
 
-async def _exactly(reader: asyncio.StreamReader, size: int) -> AsyncIterator[bytes]:
+async def _exactly(reader: asyncio.StreamReader, size: int) -> AsyncGenerator[bytes, None]:
     while size:
         piece = await reader.read(min(size, PIECE))
         if not piece:
@@ -443,21 +445,22 @@ async def _exactly(reader: asyncio.StreamReader, size: int) -> AsyncIterator[byt
 
 
 async def _pump(
-    pieces: AsyncIterator[bytes], sink: asyncio.StreamWriter | None, rule: Rule, *, cut: bool = False
+    body: AsyncGenerator[bytes, None], sink: asyncio.StreamWriter | None, rule: Rule, *, cut: bool = False
 ) -> None:
     passed, began = 0, time.monotonic()
-    async for piece in pieces:
-        if cut and passed + len(piece) > rule.size:
+    async with contextlib.aclosing(body) as pieces:
+        async for piece in pieces:
+            if cut and passed + len(piece) > rule.size:
+                if sink is not None:
+                    sink.write(piece[: rule.size - passed])
+                    await sink.drain()
+                raise _ResetError
+            passed += len(piece)
             if sink is not None:
-                sink.write(piece[: rule.size - passed])
+                sink.write(piece)
                 await sink.drain()
-            raise _ResetError
-        passed += len(piece)
-        if sink is not None:
-            sink.write(piece)
-            await sink.drain()
-        if rule.action == "rate":
-            await asyncio.sleep(max(0.0, passed / rule.rate - (time.monotonic() - began)))
+            if rule.action == "rate":
+                await asyncio.sleep(max(0.0, passed / rule.rate - (time.monotonic() - began)))
 
 
 def _main(upstream: str, rules: Iterable[str]) -> None:
