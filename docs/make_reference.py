@@ -18,6 +18,7 @@ MODULES = (
     "aqrec.analysis",
     "aqrec.backtest",
     "aqrec.quotes",
+    "aqrec.plots",
     "aqrec.artifacts",
     "aqrec.serialization",
     "aqrec.stores",

@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["pass_figures", "portfolio_figures", "shuffled_rows", "summary_of_passes"]
 
+HEADINGS = {"cumulative_return": "Cumulative return", "drawdown": "Drawdown", "turnover": "Turnover"}
+
 Rng = int | np.random.Generator | np.random.RandomState
 
 
 def portfolio_figures(plan: BacktestPlan, pred: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """Run the backtest; return the objects by file name, and the metrics."""
-    return _analysed(plan, _run(plan, pred))
+    objects, metrics = _analysed(plan, _run(plan, pred))
+    if plan.plots:
+        for freq in plan.reported:
+            objects |= _pictures(objects, freq)
+    return objects, metrics
 
 
 def shuffled_rows(plan: BacktestPlan, pred: Any, passes: int, rng: Rng | None) -> list[tuple[Rows, Rows]]:
@@ -146,6 +152,26 @@ def _analysed(plan: BacktestPlan, outcome: Any) -> tuple[dict[str, Any], dict[st
         values = summary["value"].to_numpy(dtype=np.float64).tolist()
         metrics |= {f"{freq}.{name}": value for name, value in zip(summary.index, values, strict=True)}
     return objects, metrics
+
+
+def _pictures(objects: dict[str, Any], freq: str) -> dict[str, Any]:
+    from aqrec.plots import html_page, plot_portfolio, png  # noqa: PLC0415 - optional
+
+    figures = plot_portfolio(objects[f"report_normal_{freq}.pkl"])
+    tables: dict[str, pd.DataFrame] = {}
+    if f"port_analysis_{freq}.pkl" in objects:
+        risk = objects[f"port_analysis_{freq}.pkl"]["risk"].unstack(level=0)
+        tables["Return beyond the benchmark"] = risk.rename(
+            index=lambda name: name.replace("_", " "),
+            columns={"excess_return_without_cost": "without costs", "excess_return_with_cost": "with costs"},
+        ).loc[["annualized return", "information ratio", "max drawdown", "mean", "std"]]
+    page = html_page(
+        f"Portfolio, {freq}", {HEADINGS[name]: figure for name, figure in figures.items()}, tables
+    )
+    return {
+        **{f"{name}_{freq}.png": png(figure) for name, figure in figures.items()},
+        f"report_{freq}.html": page,
+    }
 
 
 def _frame(pred: Any) -> pd.DataFrame:

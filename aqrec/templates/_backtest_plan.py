@@ -12,6 +12,7 @@ from aqrec.errors import InvalidInputError
 
 __all__ = [
     "ANALYSED_TWICE",
+    "PICTURES",
     "BacktestPlan",
     "backtest_plan",
     "check_passes",
@@ -19,6 +20,9 @@ __all__ = [
     "portfolio_files",
     "report_frequencies",
 ]
+
+PICTURES = ("cumulative_return", "drawdown", "turnover")
+"""Names of the figures of `aqrec.plots.plot_portfolio`"""
 
 IndicatorMethod = Literal["mean", "amount_weighted", "value_weighted"]
 
@@ -68,6 +72,7 @@ class BacktestPlan(msgspec.Struct, frozen=True):
     risk: tuple[str, ...]
     indicators: tuple[str, ...]
     method: IndicatorMethod
+    plots: bool = False
 
 
 def backtest_plan(
@@ -79,6 +84,7 @@ def backtest_plan(
     quotes: Any,
     region: Literal["cn", "us", "tw"],
     qlib_compat: bool,
+    plots: bool = False,
 ) -> BacktestPlan:
     """Check and copy what a template is told; objects that are no dicts, lists or tuples are shared.
 
@@ -115,6 +121,7 @@ def backtest_plan(
         risk=_chosen("risk_analysis_freq", risk_analysis_freq, reported),
         indicators=_chosen("indicator_analysis_freq", indicator_analysis_freq, reported),
         method=cast("IndicatorMethod", indicator_analysis_method or "mean"),
+        plots=plots,
     )
 
 
@@ -130,7 +137,13 @@ def portfolio_files(plan: BacktestPlan) -> list[str]:
         *(kind.format(freq) for freq in plan.reported for kind in kinds),
         *(f"port_analysis_{freq}.pkl" for freq in plan.risk),
         *(f"indicator_analysis_{freq}.pkl" for freq in plan.indicators),
+        *(name for freq in plan.reported if plan.plots for name in picture_files(freq)),
     ]
+
+
+def picture_files(freq: str) -> list[str]:
+    """Return the names of the pictures of a report, and of the page that shows them."""
+    return [f"{name}_{freq}.png" for name in PICTURES] + [f"report_{freq}.html"]
 
 
 def multi_pass_files(plan: BacktestPlan) -> list[str]:

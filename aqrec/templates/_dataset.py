@@ -19,7 +19,9 @@ __all__ = [
     "MSE_FILES",
     "PRECISION_FILES",
     "PREDICTION_FILE",
+    "SIGNAL_PICTURES",
     "LabelledDataset",
+    "check_plots",
     "check_predicts",
     "check_prepares",
     "gives_labels",
@@ -43,6 +45,7 @@ PRECISION_FILES = (
     "long_avg_r.pkl",
 )
 MSE_FILES = ("mse.pkl", "rmse.pkl")
+SIGNAL_PICTURES = ("ic.png", "ic_monthly.png", "groups.png", "signal.html")
 LABEL_ADVICE = {
     LABEL_FILE: "label.pkl is made from a data set that can give labels; without one pass generate(label=...)"
 }
@@ -161,6 +164,15 @@ def check_prepares(dataset: Any) -> None:
         raise InvalidValueError(
             f'dataset is {type(dataset).__name__}, which has no method prepare(segment, col_set="label")'
         )
+
+
+def check_plots(plots: bool) -> bool:
+    """Return whether plots are wanted; refuse them where they cannot be drawn."""
+    if plots:
+        from aqrec.plots import require_matplotlib  # noqa: PLC0415 - optional
+
+        require_matplotlib()
+    return plots
 
 
 def check_predicts(model: Any) -> None:

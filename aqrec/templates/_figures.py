@@ -18,9 +18,9 @@ __all__ = ["precision_figures", "segment_figures", "signal_figures", "squared_er
 
 
 def signal_figures(
-    pred: object, label: object, *, label_col: int, long_short: bool, ann_scaler: float
-) -> tuple[dict[str, Daily], dict[str, float]]:
-    """Return the daily figures by file name, and their summary by metric name.
+    pred: object, label: object, *, label_col: int, long_short: bool, ann_scaler: float, plots: bool = False
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return the daily figures by file name, also as pictures, and their summary by metric name.
 
     A ratio is mean / standard deviation (ddof 1) over the days that have a figure, in float64; without two
     such days it is NaN.
@@ -28,7 +28,7 @@ def signal_figures(
     score = _column("the prediction", pred, 0)
     truth = _column("the label", label, label_col)
     ic, ric = calc_ic(score, truth)
-    daily = {"ic.pkl": ic, "ric.pkl": ric}
+    daily: dict[str, Any] = {"ic.pkl": ic, "ric.pkl": ric}
     metrics = {
         "IC": _mean(ic),
         "ICIR": _ratio(ic),
@@ -41,7 +41,21 @@ def signal_figures(
         for name, returns in (("Long-Short", spread), ("Long-Avg", average)):
             metrics[f"{name} Ann Return"] = _mean(returns) * ann_scaler
             metrics[f"{name} Ann Sharpe"] = _ratio(returns) * ann_scaler**0.5
+    if plots:
+        daily |= _pictures(score, truth, ic, ric, metrics)
     return daily, metrics
+
+
+def _pictures(score: Daily, truth: Daily, ic: Daily, ric: Daily, metrics: dict[str, float]) -> dict[str, Any]:
+    from aqrec.plots import html_page, plot_signal, png  # noqa: PLC0415 - optional
+
+    figures = plot_signal(score, truth, ic, ric)
+    headings = dict(zip(figures, ("Information coefficient", "By month", "Groups"), strict=True))
+    table = pd.Series(metrics).to_frame("value")
+    page = html_page(
+        "Signal", {headings[name]: figure for name, figure in figures.items()}, {"Summary": table}
+    )
+    return {**{f"{name}.png": png(figure) for name, figure in figures.items()}, "signal.html": page}
 
 
 def precision_figures(pred: object, label: object) -> tuple[dict[str, Daily], dict[str, float]]:

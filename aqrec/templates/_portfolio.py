@@ -14,7 +14,7 @@ from aqrec.templates._backtest_plan import (
 )
 from aqrec.templates._base import ACRecordTemp
 from aqrec.templates._calls import call
-from aqrec.templates._dataset import PREDICTION_FILE
+from aqrec.templates._dataset import PREDICTION_FILE, check_plots
 from aqrec.templates._signal import SignalRecord
 from aqrec.templates._workers import parts_at_once, spread
 
@@ -73,11 +73,15 @@ class PortAnaRecord(ACRecordTemp):
         "cn", "us" or "tw": defaults of the exchange.
     qlib_compat
         Also reproduce defects of Qlib; see `aqrec.backtest.backtest`.
+    plots
+        Also save the pictures of `aqrec.plots.plot_portfolio`, as ``cumulative_return_F.png``, ``drawdown_F.png`` and
+        ``turnover_F.png``, and a page with all of them and the risk figures, ``report_F.html``. Needs the extra
+        ``aqrec[plots]``.
 
     Raises
     ------
     InvalidInputError
-        The config lacks a key or has an unknown one, or a frequency is not reported.
+        The config lacks a key or has an unknown one, a frequency is not reported, or matplotlib is not installed.
     """
 
     artifact_path = "portfolio_analysis"
@@ -98,6 +102,7 @@ class PortAnaRecord(ACRecordTemp):
         quotes: Market | pd.DataFrame | str | os.PathLike[str] | None = None,
         region: Literal["cn", "us", "tw"] = "cn",
         qlib_compat: bool = False,
+        plots: bool = False,
     ) -> None:
         super().__init__(recorder, skip_existing, on_missing)
         self.plan = backtest_plan(
@@ -108,6 +113,7 @@ class PortAnaRecord(ACRecordTemp):
             quotes=quotes,
             region=region,
             qlib_compat=qlib_compat,
+            plots=check_plots(plots),
         )
 
     def list(self) -> Sequence[str]:

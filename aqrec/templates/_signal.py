@@ -12,6 +12,8 @@ from aqrec.templates._dataset import (
     MSE_FILES,
     PRECISION_FILES,
     PREDICTION_FILE,
+    SIGNAL_PICTURES,
+    check_plots,
     check_predicts,
     label_frame,
     prediction_frame,
@@ -30,9 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["HFSignalRecord", "SigAnaRecord", "SignalMseRecord", "SignalRecord", "analysis_files"]
 
 
-def analysis_files(long_short: bool) -> list[str]:
+def analysis_files(long_short: bool, plots: bool) -> list[str]:
     """Return the names of the files of `SigAnaRecord`."""
-    return ["ic.pkl", "ric.pkl", *(["long_short_r.pkl", "long_avg_r.pkl"] if long_short else [])]
+    return [
+        *("ic.pkl", "ric.pkl"),
+        *(("long_short_r.pkl", "long_avg_r.pkl") if long_short else ()),
+        *(SIGNAL_PICTURES if plots else ()),
+    ]
 
 
 class SignalRecord(RecordTemp):
@@ -120,11 +126,15 @@ class SigAnaRecord(ACRecordTemp):
         Number of labels' periods in a year.
     label_col
         Which column of the labels to take, by position. Of the prediction it is the first.
+    plots
+        Also save the pictures of `aqrec.plots.plot_signal`, as ``ic.png``, ``ic_monthly.png`` and ``groups.png``, and a
+        page with all of them and the metrics, ``signal.html``. Needs the extra ``aqrec[plots]``.
     """
 
     artifact_path = "sig_analysis"
     depend_cls = SignalRecord
     ana_long_short: bool = False
+    plots: bool = False
     _advice = LABEL_ADVICE
 
     def __init__(
@@ -135,15 +145,18 @@ class SigAnaRecord(ACRecordTemp):
         label_col: int = 0,
         skip_existing: bool = False,
         on_missing: OnMissing = "raise",
+        *,
+        plots: bool = False,
     ) -> None:
         super().__init__(recorder, skip_existing, on_missing)
+        self.plots = check_plots(plots)
         self.ana_long_short = ana_long_short
         self.ann_scaler = ann_scaler
         self.label_col = label_col
 
     def list(self) -> Sequence[str]:
-        """Return the names of the two or four daily figures."""
-        return analysis_files(self.ana_long_short)
+        """Return the names of the two or four daily figures, and of the pictures."""
+        return analysis_files(self.ana_long_short, self.plots)
 
     def _inputs(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> Files:
         needed = super()._inputs()
@@ -186,6 +199,7 @@ class SigAnaRecord(ACRecordTemp):
             label_col=self.label_col,
             long_short=self.ana_long_short,
             ann_scaler=self.ann_scaler,
+            plots=self.plots,
         )
 
 

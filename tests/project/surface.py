@@ -23,6 +23,7 @@ PUBLIC = (
     "aqrec.backtest",
     "aqrec.errors",
     "aqrec.options",
+    "aqrec.plots",
     "aqrec.quotes",
     "aqrec.serialization",
     "aqrec.stores",

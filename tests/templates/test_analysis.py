@@ -192,6 +192,22 @@ async def test_analysing_again_is_skipped_if_all_files_are_there(memory_url: str
         assert len(await recorder.list_artifacts("sig_analysis")) == 4
 
 
+async def test_pictures_are_saved_beside_the_numbers(memory_url: str) -> None:
+    async with run(memory_url) as recorder:
+        await SignalRecord(Model(PRED), Labelled(LABEL), recorder).generate()
+        record = SigAnaRecord(recorder, skip_existing=True, plots=True)
+        assert list(record.list()) == [
+            *("ic.pkl", "ric.pkl"),
+            *("ic.png", "ic_monthly.png", "groups.png", "signal.html"),
+        ]
+        await record.generate()
+        await record.check(include_self=True)
+        assert (await record.load("groups.png")).startswith(b"\x89PNG")
+        mean = (await recorder.list_metrics())["Rank IC"]
+        assert f"<th>Rank IC</th><td>{mean:.4f}</td>" in await record.load("signal.html")
+        assert await record.generate() is None
+
+
 async def test_another_process_can_analyse_what_this_one_predicted(local_url: str) -> None:
     async with run(local_url) as recorder:
         await SignalRecord(Model(PRED), Labelled(LABEL), recorder).generate()

@@ -14,7 +14,7 @@ import aqrec
 import aqrec.sync.templates as blocking
 from aqrec.backtest import positions_frame
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
-from aqrec.templates import MultiPassPortAnaRecord, PortAnaRecord, SignalRecord, generate_all
+from aqrec.templates import MultiPassPortAnaRecord, PortAnaRecord, SigAnaRecord, SignalRecord, generate_all
 from tests._support import run_script
 from tests.backtest.golden import CASES, case, market, prediction, quotes, table
 from tests.templates.cases import Model, run, run_blocking
@@ -360,3 +360,38 @@ async def test_a_prediction_that_is_no_table_is_refused(memory_url: str) -> None
         await recorder.save_objects(**{"pred.pkl": pd.DataFrame({"score": [1.0]})})
         with pytest.raises(InvalidValueError, match="no table indexed by"):
             await PortAnaRecord(recorder, config(), quotes=market("syn40")).generate()
+
+
+async def test_pictures_are_saved_beside_the_numbers(local_url: str) -> None:
+    async with run(local_url) as recorder:
+        await predicted(recorder)
+        plain = set(PortAnaRecord(recorder, config(), quotes=market("syn40")).list())
+        record = PortAnaRecord(recorder, config(), quotes=market("syn40"), skip_existing=True, plots=True)
+        assert set(record.list()) - plain == {
+            "cumulative_return_1day.png",
+            "drawdown_1day.png",
+            "turnover_1day.png",
+            "report_1day.html",
+        }
+        made = await record.generate()
+        assert made is not None
+        assert made.keys() == set(record.list())
+        await record.check(include_self=True)
+        assert (await record.load("drawdown_1day.png")).startswith(b"\x89PNG")
+        page = await record.load("report_1day.html")
+        worst = made["port_analysis_1day.pkl"].loc[("excess_return_with_cost", "max_drawdown"), "risk"]
+        assert f"<td>{worst:.4f}</td>" in page
+        assert page.count("data:image/svg+xml") == 3
+        assert await record.generate() is None
+
+
+async def test_pictures_without_matplotlib_are_refused_at_once(
+    memory_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    async with run(memory_url) as recorder:
+        for template in (PortAnaRecord, SigAnaRecord):
+            with pytest.raises(
+                InvalidInputError, match=r"plots need matplotlib.*pip install 'aqrec\[plots\]'"
+            ):
+                template(recorder, plots=True)

@@ -13,7 +13,7 @@ from aqrec.templates._backtest_plan import (
     multi_pass_files,
     portfolio_files,
 )
-from aqrec.templates._dataset import PREDICTION_FILE
+from aqrec.templates._dataset import PREDICTION_FILE, check_plots
 from aqrec.templates._portfolio import draw_passes, figures_of, parts_of, passes_of, summed_up
 from aqrec.templates._workers import parts_at_once, spread_blocking
 
@@ -52,6 +52,7 @@ class PortAnaRecord(ACRecordTemp):
         quotes: Market | pd.DataFrame | str | os.PathLike[str] | None = None,
         region: Literal["cn", "us", "tw"] = "cn",
         qlib_compat: bool = False,
+        plots: bool = False,
     ) -> None:
         super().__init__(recorder, skip_existing, on_missing)
         self.plan = backtest_plan(
@@ -62,6 +63,7 @@ class PortAnaRecord(ACRecordTemp):
             quotes=quotes,
             region=region,
             qlib_compat=qlib_compat,
+            plots=check_plots(plots),
         )
 
     def list(self) -> Sequence[str]:

@@ -12,6 +12,7 @@ from aqrec.templates._dataset import (
     MSE_FILES,
     PRECISION_FILES,
     PREDICTION_FILE,
+    check_plots,
     check_predicts,
     check_prepares,
     label_frame,
@@ -72,6 +73,7 @@ class SigAnaRecord(ACRecordTemp):
     artifact_path = "sig_analysis"
     depend_cls = SignalRecord
     ana_long_short: bool = False
+    plots: bool = False
     _advice = LABEL_ADVICE
 
     def __init__(
@@ -82,15 +84,18 @@ class SigAnaRecord(ACRecordTemp):
         label_col: int = 0,
         skip_existing: bool = False,
         on_missing: OnMissing = "raise",
+        *,
+        plots: bool = False,
     ) -> None:
         super().__init__(recorder, skip_existing, on_missing)
+        self.plots = check_plots(plots)
         self.ana_long_short = ana_long_short
         self.ann_scaler = ann_scaler
         self.label_col = label_col
 
     def list(self) -> Sequence[str]:
-        """Return the names of the two or four daily figures."""
-        return analysis_files(self.ana_long_short)
+        """Return the names of the two or four daily figures, and of the pictures."""
+        return analysis_files(self.ana_long_short, self.plots)
 
     def _inputs(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> Files:
         needed = super()._inputs()
@@ -111,6 +116,7 @@ class SigAnaRecord(ACRecordTemp):
             label_col=self.label_col,
             long_short=self.ana_long_short,
             ann_scaler=self.ann_scaler,
+            plots=self.plots,
         )
         self.recorder.log_batch(metrics)
         return daily

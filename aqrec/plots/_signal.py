@@ -1,0 +1,151 @@
+"""Pictures of a signal: how it correlates with what came, and what its groups earned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from aqrec.analysis import calc_ic
+from aqrec.errors import InvalidInputError
+from aqrec.plots._draw import BLUE, GREY, INK, ORANGE, PALE, figure, style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["group_returns", "plot_signal"]
+
+_MONTH, _YEAR = 21, 252
+_LONG = 750
+"""Days beyond which the mean of a month is a blur"""
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_GROUP_COLOURS = ("#1f5fa8", "#6fa3d6", "#b9b9b9", "#efb066", "#d26a1b")
+
+
+def plot_signal(
+    pred: pd.Series[Any],
+    label: pd.Series[Any],
+    ic: pd.Series[float] | None = None,
+    ric: pd.Series[float] | None = None,
+) -> dict[str, Figure]:
+    """Draw how well a prediction tells the labels apart.
+
+    Parameters
+    ----------
+    pred, label
+        As for `aqrec.analysis.calc_ic`, which is asked for `ic` and `ric` if they are not given.
+    ic, ric
+        Information coefficient and rank information coefficient by day.
+
+    Returns
+    -------
+    dict
+        Figures by name. ``ic``: the daily IC, its mean over 21 days (252 if there are many), and the running sums of IC and rank IC.
+        ``ic_monthly``: the mean IC of each month. ``groups``: the running sum of the mean label of five groups, ranked by
+        the day's prediction, and of half the difference between the first and the last.
+    """
+    if ic is None or ric is None:
+        ic, ric = calc_ic(pred, label)
+    if not ic.notna().any():
+        raise InvalidInputError("no day has an information coefficient: nothing can be drawn")
+    return {"ic": _ic(ic, ric), "ic_monthly": _monthly(ic), "groups": _groups(group_returns(pred, label))}
+
+
+def group_returns(pred: pd.Series[Any], label: pd.Series[Any], groups: int = 5) -> pd.DataFrame:
+    """Return the mean label of groups of instruments, ranked by the day's prediction.
+
+    Parameters
+    ----------
+    pred, label
+        As for `aqrec.analysis.calc_ic`. Rows that lack one of the two do not count.
+    groups
+        How many, as equal in size as can be.
+
+    Returns
+    -------
+    DataFrame
+        float64, by day: ``Group 1`` (the best predictions) to the last, NaN where a day has too few rows for the group;
+        and ``Long-short``, half the difference between the first and the last.
+    """
+    table = pd.concat({"pred": pred, "label": label}, axis=1).dropna()
+    by_day = table["pred"].groupby(level="datetime", sort=True)
+    place = by_day.rank(method="first", ascending=False) - 1.0
+    group = (place * groups // by_day.transform("size")).astype(np.int64)
+    means = (
+        table["label"]
+        .astype(np.float64)
+        .groupby([table.index.get_level_values("datetime"), group])
+        .mean()
+        .unstack()
+    )
+    means = means.reindex(columns=range(groups))
+    means.columns = [f"Group {number + 1}" for number in range(groups)]
+    means["Long-short"] = (means["Group 1"] - means[f"Group {groups}"]) / 2
+    return means
+
+
+def _ic(ic: pd.Series[float], ric: pd.Series[float]) -> Figure:
+    made, (daily, total) = figure(5.4, 2, sharex=True)
+    # Thousands of dots as a raster: as a vector they are megabytes that nobody can tell apart.
+    daily.plot(ic.index, ic, ".", color=PALE, markersize=2.5, alpha=0.6, label="Each day", rasterized=True)
+    window = _MONTH if len(ic) <= _LONG else _YEAR
+    smooth = ic.rolling(window, min_periods=min(_MONTH, len(ic))).mean()
+    daily.plot(smooth.index, smooth, color=BLUE, linewidth=1.5, label=f"Mean over {window} days")
+    daily.axhline(0.0, color=GREY, linewidth=0.8)
+    mean, std = float(ic.mean()), float(ic.std())
+    ratio = f", ICIR {mean / std:.3f}" if std > 0 else ""
+    style(daily, f"Information coefficient: mean {mean:.4f}{ratio}", "IC")
+    daily.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2, markerscale=3)
+    for name, series, colour in (("IC", ic, BLUE), ("Rank IC", ric, ORANGE)):
+        total.plot(series.index, series.fillna(0.0).cumsum(), color=colour, linewidth=1.5, label=name)
+    total.axhline(0.0, color=GREY, linewidth=0.8)
+    style(total, "Running sum", "sum of daily values")
+    total.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2)
+    if len(ic) > 1:
+        total.set_xlim(ic.index[0], ic.index[-1])
+    return made
+
+
+def _monthly(ic: pd.Series[float]) -> Figure:
+    days = pd.DatetimeIndex(ic.index)
+    first, last = int(days.year.min()), int(days.year.max())
+    months = pd.MultiIndex.from_product([range(first, last + 1), range(1, 13)])
+    means = ic.groupby([days.year, days.month]).mean().reindex(months)
+    cells = means.to_numpy(dtype=np.float64).reshape(-1, 12)
+    years = range(first, last + 1)
+    bound = float(np.nanmax(np.abs(cells))) or 1.0
+    made, (axes,) = figure(max(1.8, 0.9 + 0.29 * len(years)))
+    image = axes.imshow(cells, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto")
+    axes.set_xticks(range(12), _MONTHS)
+    axes.set_yticks(range(len(years)), [str(year) for year in years])
+    for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
+        value = float(cells[row, column])
+        ink = "white" if abs(value) > 0.65 * bound else INK
+        axes.text(
+            column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7.5, color=ink
+        )
+    style(axes, "Mean IC by month", grid=False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    bar = made.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    bar.ax.tick_params(labelsize=8.5, length=2)
+    bar.outline.set_visible(False)
+    return made
+
+
+def _groups(means: pd.DataFrame) -> Figure:
+    made, (axes,) = figure()
+    sums = means.fillna(0.0).cumsum()
+    names = [name for name in means.columns if name.startswith("Group")]
+    for name, colour in zip(names, _GROUP_COLOURS, strict=False):
+        rank = " (best)" if name == names[0] else " (worst)" if name == names[-1] else ""
+        axes.plot(sums.index, sums[name], color=colour, linewidth=1.3, label=f"{name}{rank}")
+    axes.plot(sums.index, sums["Long-short"], color=INK, linewidth=1.6, linestyle="--", label="Long-short")
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
+    style(axes, "Groups by prediction", "sum of mean labels", percent=True)
+    if len(sums) > 1:
+        axes.set_xlim(sums.index[0], sums.index[-1])
+    axes.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2)
+    return made
