@@ -29,3 +29,11 @@ pytest_collect_file = Sybil(
     setup=_use_folder,
     teardown=_leave_folder,
 ).pytest()
+
+
+def pytest_configure(config):
+    """Keep the spools of tests, of documentation and of the processes they start out of the user's home."""
+    folder = tempfile.mkdtemp(prefix="aqrec-spool-")
+    config.add_cleanup(lambda: shutil.rmtree(folder))
+    os.environ["AQREC_SPOOL"] = folder
+    os.environ.pop("AQREC_MODE", None)

@@ -167,15 +167,3 @@ def each_python(request: pytest.FixtureRequest, python_envs: PythonEnvs) -> Path
         return python_envs.get(request.param)
     except (LookupError, EnvironmentUnavailableError) as error:
         pytest.skip(str(error))
-
-
-# --- what aqrec keeps outside of stores ---------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _spool_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the spools of this session, and of the processes it starts, out of the user's home."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AQREC_SPOOL", str(tmp_path_factory.mktemp("spool")))
-    yield
-    patch.undo()

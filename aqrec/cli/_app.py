@@ -272,6 +272,36 @@ def compact(
     command(store, grace, as_json=as_json)
 
 
+@app.command()
+def sync(
+    store: Annotated[
+        str | None,
+        typer.Option("--store", "-s", metavar="STORE", help="Only what is for this store. Default: all"),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--option",
+            "-o",
+            metavar="KEY=VALUE",
+            help="Storage option of the store's driver, such as an endpoint; may be repeated.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Where the spools lie. Default: $AQREC_SPOOL, else ~/.local/state"
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what waits.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send what offline and ended processes have left on this machine to its stores; may run at any time."""
+    from aqrec.cli._sync import sync as command  # noqa: PLC0415
+
+    command(store, option or [], folder, dry_run=dry_run, as_json=as_json)
+
+
 def main() -> None:
     """Run the command line and exit."""
     for stream in (sys.stdout, sys.stderr):

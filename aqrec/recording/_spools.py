@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
 
 import msgspec
 
+from aqrec.artifacts._hashing import HashingReader
 from aqrec.engine import current_runtime, ensure_marker
 from aqrec.engine._spool import SpoolHeader, find_spools, lock_folder, read_header, remove_folder, spool_root
 from aqrec.errors import AqrecError, CorruptError, NotFoundError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format._document import document_from_json, document_to_json
-from aqrec.format._frames import EVENTS, Damage, scan
-from aqrec.format._records import ArtifactSaved, decode_events
 from aqrec.options import RetryOptions, SpoolOptions
 from aqrec.reading import Catalog
 from aqrec.stores import Store, open_store
@@ -263,7 +261,6 @@ class _Sender:
     async def _send_all(self, store: Store, report: SpoolReport, found: _Found) -> None:
         loop = asyncio.get_running_loop()
         catalog = Catalog(store, report.url)
-        saved = await loop.run_in_executor(None, _saved_artifacts, found.objects)
         slots = asyncio.Semaphore(_AT_ONCE)
         # A reference may say what its key held before, so bytes that replace others follow it.
         replaced: list[_Object] = []
@@ -276,7 +273,7 @@ class _Sender:
                         return
                     wanted = True
                 elif stage == _REPLACED:
-                    wanted = await self._again(partial(_is_latest, catalog, saved.get(item.key)))
+                    wanted = await self._again(partial(_is_latest, catalog, item))
                 elif stage == _DOCUMENTS:
                     wanted = False
                     await self._again(partial(_put_document, store, catalog, item))
@@ -319,32 +316,26 @@ def _stage(key: str) -> int:
     return _DOCUMENTS if key.endswith("/run.json") else _POINTS
 
 
-def _saved_artifacts(objects: Iterable[_Object]) -> dict[str, ArtifactSaved]:
-    """Return the latest reference to each artifact among the events of a spool, by key. Blocks."""
-    saved: dict[str, ArtifactSaved] = {}
-    for item in objects:
-        if _stage(item.key) != _EVENTS:
-            continue
-        with item.path.open("rb") as file:
-            for frame in scan(file, item.size):
-                if isinstance(frame, Damage) or frame.kind != EVENTS:
-                    continue
-                with suppress(CorruptError, msgspec.DecodeError):
-                    for event in decode_events(frame.payload):
-                        if isinstance(event, ArtifactSaved):
-                            known = saved.get(event.ref.key)
-                            if known is None or known.clock < event.clock:
-                                saved[event.ref.key] = event
-    return saved
-
-
-async def _is_latest(catalog: Catalog, saved: ArtifactSaved | None) -> bool:
-    """Whether an artifact may replace what is there: not if it was saved again since, or nobody was told of it."""
-    if saved is None:
-        return False
+async def _is_latest(catalog: Catalog, item: _Object) -> bool:
+    """Whether these are the bytes that the store's events speak of; else they were replaced since, or nobody was told of them."""
+    folder, _, path = item.key.partition("/artifacts/")
+    if not path:
+        return False  # shared content, which is there already
     await catalog.refresh()
-    doc = catalog.runs.get(saved.run_id)
-    return doc is None or doc.clocks.get(f"artifacts.{saved.ref.path}", -1) <= saved.clock
+    run_id = folder.rpartition("/")[2]
+    if run_id not in catalog.runs:
+        run_id = next(
+            (known for known in catalog.runs if layout.artifacts_folder(known) == f"{folder}/artifacts"), ""
+        )
+    ref = catalog.runs[run_id].artifacts.get(path) if run_id else None
+    if ref is None or ref.key != item.key:
+        return False
+    return ref.checksum == await asyncio.get_running_loop().run_in_executor(None, _checksum, item.path)
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb", buffering=0) as file:
+        return HashingReader(file).drain().checksum
 
 
 async def _size(store: Store, key: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aqrec.errors import StorageError
+from aqrec.errors import InvalidInputError, StorageError
 from aqrec.stores import Appender, LatencyStore, LocalStore, register_store
 
 __all__ = ["Bucket", "bucket_url", "objects_in"]
@@ -54,7 +54,8 @@ class Bucket(LatencyStore):
 
 
 def _open(url: str, storage_options: Mapping[str, Any]) -> Bucket:
-    assert not storage_options
+    if storage_options:
+        raise InvalidInputError(f"bucket:// does not know {', '.join(sorted(storage_options))}")
     return Bucket(url)
 
 
