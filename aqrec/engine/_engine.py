@@ -14,21 +14,21 @@ import os
 import threading
 import time
 from collections import deque
-from itertools import groupby
-from operator import itemgetter
 from typing import Any
 from weakref import WeakValueDictionary
 
+from aqrec.engine._batch import drain
 from aqrec.engine._buffer import Buffer, Schema
 from aqrec.engine._log import Log
 from aqrec.engine._marker import ensure_marker
 from aqrec.engine._outage import Flush, Outage
+from aqrec.engine._pace import Pace, gather
 from aqrec.engine._runtime import Runtime, current_runtime
 from aqrec.engine._sealer import Sealer
 from aqrec.engine._spool_log import make_log
 from aqrec.engine._spool_store import open_place
 from aqrec.engine._statistics import Statistics, unstored_text
-from aqrec.engine._summary import RunState
+from aqrec.engine._summary import RunState, drops
 from aqrec.errors import (
     AqrecError,
     ClosedError,
@@ -44,7 +44,6 @@ from aqrec.format._records import (
     Event,
     Heartbeat,
     MetricsSummarised,
-    PointsDropped,
     RunEvent,
     Sealed,
     encode_events,
@@ -54,10 +53,8 @@ from aqrec.options import Options
 __all__ = ["Engine"]
 
 logger = logging.getLogger("aqrec")
-_BATCH = 16_384
-_schema_of, _row_of = itemgetter(0), itemgetter(1)
 _EVENTS_PER_FRAME = 1_000
-_HEARTBEAT, _CLOSE_GRACE = 300.0, 1.0
+_CLOSE_GRACE = 1.0
 
 
 class Engine:
@@ -98,7 +95,7 @@ class Engine:
         self._seq = 0
         self._points = self._events = self._commits = self._retries = 0
         self._last_error = ""
-        self._last_commit = self._last_summary = self._last_heartbeat = time.monotonic()
+        self._pace = Pace(self.options.flush, appends=self.store.supports_append)
         self._changed: dict[str, RunState] = {}
         self._running: dict[str, RunState] = {}
         self._dropped_told = 0
@@ -246,13 +243,14 @@ class Engine:
         """Whether the store is known to be one, so that `open` has nothing to do."""
         return self._marked and not self.closed
 
-    async def open(self) -> None:
-        """Read or create the store's marker; raises what stands against using the store."""
+    async def open(self, *, known: bool = False) -> None:
+        """Read or create the store's marker, unless it is `known`; raises what stands against using the store."""
         if self._marked:
             return
         if self.options.offline and self.spool is not None:
             await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
-        await ensure_marker(self.store)
+        if not known:
+            await ensure_marker(self.store)
         self._marked = True
 
     async def _pump(self) -> None:
@@ -283,20 +281,13 @@ class Engine:
 
     def _until_due(self) -> float | None:
         """Return seconds until there is something to do without new records, or None."""
-        now = time.monotonic()
-        due: list[float] = []
         logs = [log for log in (self._journal, self._catalog) if log is not None]
-        if self.outage.artifacts or any(log.pending_bytes for log in logs):
-            due.append(self._last_commit + self._commit_interval() - now)
-        if self._running:
-            due.append(self._last_heartbeat + _HEARTBEAT - now)
-        if self._changed:
-            due.append(self._last_summary + self.options.flush.summary_interval - now)
-        return max(min(due), 0.0) if due else None
-
-    def _commit_interval(self) -> float:
-        flush = self.options.flush
-        return flush.sync_interval if self.store.supports_append else flush.segment_interval
+        return self._pace.until_due(
+            time.monotonic(),
+            pending=bool(self.outage.artifacts) or any(log.pending_bytes for log in logs),
+            running=bool(self._running),
+            changed=bool(self._changed),
+        )
 
     async def _cycle(self) -> None:
         journal, catalog = self._journal, self._catalog
@@ -309,7 +300,7 @@ class Engine:
         announcements: list[Event] = []
         limit = 4 * self.options.flush.segment_bytes
         while self.buffer.popped < target and self.buffer.queue and journal.held_bytes < limit:
-            announcements.extend(self._encode(self._drain(), journal))
+            announcements.extend(self._encode(drain(self.buffer), journal))
             journal.hand_over()
             self.buffer.changed()
             await asyncio.sleep(0)
@@ -327,20 +318,6 @@ class Engine:
         if journal.ready or not journal.pending_bytes:
             catalog.hand_over()
         self._advance(flushes, journal, catalog, now)
-
-    def _drain(self) -> dict[Schema, list[bytes]]:
-        queue = self.buffer.queue
-        popleft = queue.popleft
-        batch: list[tuple[Schema, bytes]] = []
-        take = batch.append
-        with contextlib.suppress(IndexError):  # a producer that drops the oldest took it
-            for _ in range(min(len(queue), _BATCH)):
-                take(popleft())
-        self.buffer.popped += len(batch)
-        groups: dict[Schema, list[bytes]] = {}
-        for schema, records in groupby(batch, _schema_of):  # a job logs the same keys again and again
-            groups.setdefault(schema, []).extend(map(_row_of, records))
-        return groups
 
     def _encode(self, groups: dict[Schema, list[bytes]], journal: Log) -> list[Event]:
         """Write drained rows as frames; return events that tell readers of runs that are new to this journal."""
@@ -367,6 +344,8 @@ class Engine:
             return
         self._events += len(events)
         catalog.write(0, "", encode_frame(EVENTS, payload))
+        if self._sealer is not None:
+            self._sealer.told(events)
 
     def _summary(self, state: RunState) -> RunEvent:
         return MetricsSummarised(
@@ -379,34 +358,23 @@ class Engine:
 
     def _routine_events(self, now: float, *, everything: bool) -> list[Event]:
         events: list[Event] = []
-        if everything or now - self._last_summary >= self.options.flush.summary_interval:
-            self._last_summary = now
+        if everything or self._pace.summary_due(now):
+            self._pace.last_summary = now
             changed, self._changed = self._changed, {}
             events.extend(self._summary(state) for state in changed.values() if state.changed)
             if self.buffer.dropped > self._dropped_told:
                 self._dropped_told = self.buffer.dropped
                 events.extend(self._drops())
-        if now - self._last_heartbeat >= _HEARTBEAT:
-            self._last_heartbeat = now
+        if self._pace.heartbeat_due(now, beside=bool(events)):
+            self._pace.last_heartbeat = now
             if self._running:
                 events.append(Heartbeat(clock=self.clock.now(), runs=list(self._running)))
         return events
 
     def _drops(self) -> list[Event]:
-        events: list[Event] = []
-        for held in self._forgotten.valuerefs():  # a copy: other threads create runs meanwhile
-            state = held()
-            if state is not None and state.points.dropped > state.dropped_told:
-                state.dropped_told = state.points.dropped
-                events.append(
-                    PointsDropped(
-                        clock=self.clock.now(),
-                        run_id=state.run_id,
-                        writer=self.writer,
-                        count=state.dropped_told,
-                    )
-                )
-        return events
+        # A copy: other threads create runs meanwhile.
+        states = [state for held in self._forgotten.valuerefs() if (state := held()) is not None]
+        return drops(states, self.clock, self.writer)
 
     def _advance(self, flushes: list[Flush], journal: Log, catalog: Log, now: float) -> None:
         """Decide who is served, and whether a commit is due."""
@@ -416,7 +384,7 @@ class Engine:
         for flush in flushes:
             if flush.target > self.buffer.popped and self.buffer.queue:
                 self._flushes.append(flush)
-            elif pending and (flush.durable or stuck or not self.store.supports_append):
+            elif pending and not flush.encoded and (flush.durable or stuck or not self.store.supports_append):
                 self._committing.append(flush)
             elif not flush.done.done():
                 flush.done.set_result(None)
@@ -426,12 +394,14 @@ class Engine:
             self._committing
             or (pending and stuck)
             or pending >= self.options.flush.segment_bytes
-            or (pending and now - self._last_commit >= self._commit_interval())
+            or (pending and self._pace.commit_due(now))
         )
         if due and self._commit_task is None:
             self._commit_task = asyncio.create_task(self._commit(journal, catalog), name="aqrec-commit")
 
     async def _commit(self, journal: Log, catalog: Log) -> None:
+        if not self.store.supports_append:
+            await gather(lambda: len(self._committing))
         self._serving, self._committing = self._committing, []
         pause = self.options.retry.first
         try:
@@ -440,9 +410,14 @@ class Engine:
                 try:
                     await self.open()
                     told = catalog.mark()
-                    await journal.commit()
+                    # Points that are sealed, which `told` says, need no journal.
+                    spare = journal.spare(self._sealer.needs) if self._sealer is not None else 0
+                    if not spare:
+                        await journal.commit()
                     await self.outage.drain()
                     await catalog.commit(told)
+                    if spare:
+                        journal.drop(spare)
                     break
                 except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
                     self.fail("the store could not be written", error)
@@ -451,7 +426,7 @@ class Engine:
                     pause = min(2 * pause, self.options.retry.longest)
             self._commits += 1
             self._last_error = ""
-            self._last_commit = time.monotonic()
+            self._pace.last_commit = time.monotonic()
             self.outage.over()
             for flush in self._serving:
                 if not flush.done.done():
@@ -489,7 +464,18 @@ class Engine:
         """Do as `flush`; while the store is away, or with ``durability="local"``, the spool will do."""
         await self._wait(timeout, durable=True, spool=True)
 
-    async def _wait(self, timeout: float | None, *, durable: bool, spool: bool) -> None:  # noqa: ASYNC109
+    async def encode(self) -> None:
+        """Wait until everything logged before the call is in the logs, wherever they are."""
+        await self._wait(None, durable=False, spool=False, encoded=True)
+
+    async def _wait(
+        self,
+        timeout: float | None,  # noqa: ASYNC109
+        *,
+        durable: bool,
+        spool: bool,
+        encoded: bool = False,
+    ) -> None:
         if self._pump_task is None:
             if self.closed and (text := self.unstored()):
                 raise StorageError(f"the store was closed before everything was durable: {text}")
@@ -506,6 +492,7 @@ class Engine:
             durable,
             spool,
             asyncio.get_running_loop().create_future(),
+            encoded,
         )
         self._flushes.append(request)
         self._wakeup.set()
@@ -518,6 +505,13 @@ class Engine:
                 f"not durable within {limit:g} s: {self.unstored()}. It is kept and tried again; "
                 "check that the store can be reached and has free space"
             ) from None
+
+    async def seal_early(self, state: RunState) -> None:
+        """Seal a run that ends before its events are durable, where that saves requests and the store answers."""
+        if self._sealer is not None and not (
+            self.store.supports_append or self.outage.away or self.options.durability == "local"
+        ):
+            await self._sealer.early(state)
 
     async def run_ended(self, state: RunState) -> list[Sealed]:
         """Seal an ended run by ``Options.seal``; its last event must be durable. Returns where its points went."""

@@ -28,6 +28,7 @@ from aqrec.stores import Appender, Store
 
 __all__ = ["AppendLog", "Log", "Segment", "SegmentLog", "failure_of"]
 
+_SMALL, _KEPT = 256 * 1024, 16 * 1024 * 1024
 _TRAILER = struct.Struct("<4sQI")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -35,7 +36,7 @@ _encode = msgspec.msgpack.Encoder().encode
 class Segment:
     """One object of a log, and which runs have frames in it: run id -> [frames, first offset, end offset]."""
 
-    __slots__ = ("closed", "first", "key", "runs", "size", "written")
+    __slots__ = ("closed", "data", "first", "key", "runs", "size", "written")
 
     def __init__(self, key: str, first: int) -> None:
         self.key = key
@@ -44,6 +45,8 @@ class Segment:
         self.runs: dict[str, list[int]] = {}
         self.closed = False
         self.written = False
+        self.data: bytes | None = None
+        """The object's bytes, if it is small and was put, so that nobody need read them back"""
 
     def note(self, run_id: str, length: int) -> None:
         """Count a frame of `length` bytes at the end."""
@@ -129,6 +132,24 @@ class Log(abc.ABC):
     @abc.abstractmethod
     async def commit(self, count: int | None = None) -> None:
         """Make (at least) the first `count` waiting frames durable, or all; on `StorageError` they are kept."""
+
+    async def waiting(self) -> list[tuple[int, bytes]] | None:
+        """Return the frames that no object has yet, each block with its first number; None if they cannot be told."""
+        return None
+
+    def spare(self, needed: Callable[[str], bool]) -> int:
+        """Return how much waits to be durable (as `mark` counts) of which no run is needed any more; 0 if one is."""
+        del needed
+        return 0
+
+    def drop(self, count: int) -> None:
+        """Forget what `spare` found."""
+        raise NotImplementedError(count)
+
+    def _keep(self, segment: Segment, data: bytes) -> None:
+        """Remember the bytes of a small object, within bounds."""
+        if len(data) <= _SMALL and sum(len(other.data or b"") for other in self.segments) <= _KEPT:
+            segment.data = data
 
     @abc.abstractmethod
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
@@ -278,6 +299,7 @@ class SegmentLog(Log):
                     raise self.failed from error
                 self.failed, self._frozen = None, None
                 segment.written = segment.closed = True
+                self._keep(segment, data)
                 self._settle(frozen)
                 target -= frozen
 
@@ -294,6 +316,18 @@ class SegmentLog(Log):
         parts.append(segment.footer())
         self._frozen = segment, b"".join(parts), count
         return self._frozen
+
+    async def waiting(self) -> list[tuple[int, bytes]] | None:
+        pending = self._pending
+        return [(pending[0].seq, b"".join(item.frame for item in pending))] if pending else []
+
+    def spare(self, needed: Callable[[str], bool]) -> int:
+        if self._committing.locked() or self._frozen or any(needed(item.run_id) for item in self._pending):
+            return 0
+        return len(self._pending)
+
+    def drop(self, count: int) -> None:
+        self._settle(count)
 
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         """Nothing: every segment is finished when it is put."""

@@ -24,13 +24,15 @@ logger = logging.getLogger("aqrec")
 class Flush(msgspec.Struct):
     """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over).
 
-    `spool`: or until the spool has it, if the store is away or the option `durability` says so.
+    `spool`: or until the spool has it, if the store is away or the option `durability` says so. `encoded`: or until it is in the
+    logs, wherever they are.
     """
 
     target: int
     durable: bool
     spool: bool
     done: asyncio.Future[None]
+    encoded: bool = False
 
 
 class Outage:

@@ -7,6 +7,7 @@ closed, all its points are sealed, and the events that say so are durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -24,6 +25,8 @@ __all__ = ["Sealer"]
 
 BULK_RUNS = 2_000
 BULK_POINTS = 4_000_000
+_EARLY = 5.0
+"""Seconds that a run's end waits for its seal before its events are stored all the same"""
 
 
 class _Host(Protocol):
@@ -37,6 +40,7 @@ class _Host(Protocol):
     post: Callable[[Event], None]
     fail: Callable[[str, Exception], None]
 
+    async def encode(self) -> None: ...
     async def flush(self, timeout: float | None = None) -> None: ...  # noqa: ASYNC109 - a deadline of the store's, not of the caller
 
 
@@ -50,6 +54,9 @@ class Sealer:
         self._waiting: dict[str, RunState] = {}
         self._waiting_points = 0
         self._task: asyncio.Task[None] | None = None
+        self._early: dict[str, list[Sealed]] = {}
+        self._untold: set[str] = set()
+        """Runs whose latest seal is not in the log of events yet"""
         self.points = 0
 
     async def run_ended(self, state: RunState) -> list[Sealed]:
@@ -57,7 +64,7 @@ class Sealer:
         state.ended = True
         mode = self._host.options.seal
         if mode == "run":
-            sealed = await self._seal([state], bulk=False)
+            sealed = self._early.pop(state.run_id, []) + await self._seal([state], bulk=False)
             if sealed:
                 await self._host.flush()
                 await self.free_journal()
@@ -70,6 +77,22 @@ class Sealer:
             if self._full and self._task is None:
                 self._task = asyncio.create_task(self._seal_waiting(), name="aqrec-bulk-seal")
         return []
+
+    async def early(self, state: RunState) -> None:
+        """Seal a run that ends from what is in memory; what fails is left to `run_ended`."""
+        if self._host.options.seal != "run":
+            return
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_EARLY):
+                await self._host.encode()
+                if state.unsealed and await self._journal.waiting():
+                    self._early[state.run_id] = await self._seal([state], bulk=False, early=True)
+
+    def told(self, events: Iterable[Event]) -> None:
+        """Note what is in the log of events now."""
+        for event in events:
+            if isinstance(event, Sealed):
+                self._untold.discard(event.run_id)
 
     async def finish(self) -> None:
         """Seal what waits, and wait for what is being sealed."""
@@ -120,7 +143,7 @@ class Sealer:
             state.announced = False
             self._host.runs.pop(state.run_id, None)
 
-    async def _seal(self, states: Sequence[RunState], *, bulk: bool) -> list[Sealed]:
+    async def _seal(self, states: Sequence[RunState], *, bulk: bool, early: bool = False) -> list[Sealed]:
         host = self._host
         async with self._lock:
             todo = {state.run_id: state for state in states if state.unsealed}
@@ -130,7 +153,8 @@ class Sealer:
                 (state.run_id, key): count for state in todo.values() for key, count in state.unsealed.items()
             }
             through = {run_id: state.through for run_id, state in todo.items()}
-            await host.flush()
+            if not early:
+                await host.flush()
             if bulk:
                 key = layout.bulk_metrics_key(new_id(), host.writer)
             else:
@@ -180,26 +204,40 @@ class Sealer:
             points=points,
             footer=footer,
         )
+        self._untold.add(state.run_id)
         self._host.post(event)
         return event
 
     async def _sources(self, run_ids: Iterable[str]) -> list[Source]:
         sources: list[Source] = []
-        segments = self._journal.segments
+        segments = list(self._journal.segments)
         store = self._host.store
+        fresh = await self._journal.waiting() or []
         for number, segment in enumerate(segments):
             spans = [segment.runs[run_id] for run_id in run_ids if run_id in segment.runs]
-            if not spans:
+            if not spans or not segment.written:
                 continue
             path = store.local_path(segment.key)
             start, end = min(span[1] for span in spans), max(span[2] for span in spans)
             before = segments[number + 1].first if number + 1 < len(segments) else 2**63
             if path is not None:
                 sources.append(Source(path, start, end, before))
+            elif segment.data is not None:
+                sources.append(Source(segment.data, start, end, before))
             else:
                 data = await store.get(segment.key, start=start, end=end)
                 sources.append(Source(data, 0, len(data), before))
+        sources.extend(Source(data, 0, len(data), 2**63) for _, data in fresh)
         return sources
+
+    def needs(self, run_id: str) -> bool:
+        """Whether a run's points are nowhere but in the journal, as far as the log of events says."""
+        state = self._host.runs.get(run_id)
+        return (
+            self._host.options.seal == "never"
+            or run_id in self._untold
+            or (state is not None and bool(state.unsealed))
+        )
 
     def needed(self, segment: Segment) -> bool:
         """Whether a segment holds points that are nowhere else."""

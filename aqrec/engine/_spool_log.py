@@ -173,11 +173,14 @@ class SpooledLog(Log):
                 self._cut(part)
                 self.hand_over()
                 try:
-                    await self._store.put(part.segment.key, await self._bytes(part))
+                    data = await self._bytes(part)
+                    await self._store.put(part.segment.key, data)
                 except Exception as error:
                     self.failed = failure_of(error)
                     raise self.failed from error
                 self.failed = None
+                self._keep(part.segment, data)
+                part.segment.written = True
                 self._settle_part(part)
                 self._progressed()
 
@@ -190,13 +193,33 @@ class SpooledLog(Log):
         return await asyncio.get_running_loop().run_in_executor(None, part.file.read, part.durable) + rest
 
     def _settle_part(self, part: _Part) -> None:
-        part.segment.written = part.segment.closed = True
+        part.segment.closed = True
         self._parts.popleft()
         self._done += 1
         self._held -= part.held
         self.pending_bytes -= part.durable + part.held
         if part.file is not None:
             part.file.remove()
+
+    async def waiting(self) -> list[tuple[int, bytes]] | None:
+        if any(part.durable for part in self._parts):
+            return None
+        return [(part.segment.first, b"".join(part.pieces)) for part in self._parts]
+
+    def spare(self, needed: Callable[[str], bool]) -> int:
+        """Return how many objects wait of which no run is needed any more; 0 if one is, or was perhaps put already."""
+        if self._committing.locked() or self._marked > self._done:
+            return 0
+        if any(needed(run_id) for part in self._parts for run_id in part.segment.runs):
+            return 0
+        if self._parts:
+            self._cut(self._parts[-1])
+        return len(self._parts)
+
+    def drop(self, count: int) -> None:
+        for _ in range(count):
+            self.segments.remove(self._parts[0].segment)
+            self._settle_part(self._parts[0])
 
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         """Nothing: every object is finished when it is put."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from aqrec.engine._buffer import Buffer, PointLog
 from aqrec.format._document import RunDocument, merge_summary
+from aqrec.format._ids import HybridClock
 from aqrec.format._points import PointsFrame, columns
-from aqrec.format._records import MetricSummary
+from aqrec.format._records import Event, MetricSummary, PointsDropped
 
-__all__ = ["RunState"]
+__all__ = ["RunState", "drops"]
 
 
 class RunState:
@@ -59,6 +61,17 @@ class RunState:
         changes = {key: self.summaries[key] for key in self.changed}
         self.changed = set()
         return changes
+
+
+def drops(states: Iterable[RunState], clock: HybridClock, writer: str) -> list[Event]:
+    """Return events that tell of points dropped since the last call."""
+    events: list[Event] = []
+    for state in states:
+        dropped = state.points.dropped
+        if dropped > state.dropped_told:
+            state.dropped_told = dropped
+            events.append(PointsDropped(clock=clock.now(), run_id=state.run_id, writer=writer, count=dropped))
+    return events
 
 
 def _summarise(data: Any, count: int) -> list[MetricSummary]:

@@ -51,6 +51,8 @@ logger = logging.getLogger("aqrec")
 
 _MAX_VALUES = 32 * 1024 * 1024
 _BACKGROUND_TIMEOUT = 15.0
+_ALONE = 600_000
+"""ms after the start of a run for which it is its creator's alone"""
 
 Point = tuple[str, float, int | None, int | None]
 """(key, value, step or None, timestamp in ms since epoch or None for now)"""
@@ -263,6 +265,7 @@ class Run:
         disown(engine, self.run_id)
         self.session.begun.pop(self.run_id, None)
         try:
+            await engine.seal_early(self.state)
             await engine.acknowledge()
             if engine.outage.away or self.session.options.durability == "local":
                 engine.run_stopped(self.state)
@@ -281,8 +284,25 @@ class Run:
             with self._lock:
                 apply(self.doc, sealed)
         if self.session.options.seal == "run":
-            doc = await self.document()
+            doc = self._own_document() or await self.document()
             await self.engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
+
+    def _own_document(self) -> RunDocument | None:
+        """Return all that this process knows of the run, if nobody else can know more; else None.
+
+        Nobody takes over a run whose id was made here before its heartbeats have failed to come.
+        """
+        state = self.state
+        if not state.made_id or now_ms() - (self.doc.start_time or 0) > _ALONE:
+            return None
+        with self._lock:
+            doc = copy.deepcopy(self.doc)
+        writer = self.engine.writer
+        if state.through >= 0:
+            doc.metrics[writer], doc.through[writer] = dict(state.summaries), state.through
+        if state.points.dropped:
+            doc.dropped[writer] = state.points.dropped
+        return doc
 
     async def document(self) -> RunDocument:
         """Return all that is known of the run now, by all its writers."""

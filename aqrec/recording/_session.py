@@ -141,12 +141,12 @@ class Session:
 
     async def check(self) -> None:
         """Read the store's marker; raise what stands against using the store."""
-        await read_marker(self.engine.store)
+        await self.check_once()
 
     async def prepare(self) -> None:
         """Make the store ready to be written."""
         self.engine.start()
-        await self.engine.open()
+        await self.engine.open(known=self.catalog.checked)
 
     async def refresh(self) -> Catalog:
         """Return the catalog, with all that is visible now."""
@@ -170,7 +170,8 @@ class Session:
         """Check the marker unless that has been done."""
         catalog = self.catalog
         if not catalog.checked:
-            catalog.checked = await read_marker(self.engine.store) is not None
+            engine = self.engine
+            catalog.checked = engine.opened or await read_marker(engine.store) is not None
 
     def known(self, run_id: str) -> Any:
         """Return the run if it is open in this process."""
