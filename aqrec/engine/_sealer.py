@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 from aqrec.engine._log import Log, Segment
@@ -83,8 +84,10 @@ class Sealer:
         if self._host.options.seal != "run":
             return
         with contextlib.suppress(Exception):
+            await self._host.encode()
+            # Loading it takes seconds on a busy machine, which is not the store's fault.
+            await asyncio.get_running_loop().run_in_executor(None, import_module, "pyarrow.parquet")
             async with asyncio.timeout(_EARLY):
-                await self._host.encode()
                 if state.unsealed and await self._journal.waiting():
                     self._early[state.run_id] = await self._seal([state], bulk=False, early=True)
 

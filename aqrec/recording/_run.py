@@ -51,8 +51,8 @@ logger = logging.getLogger("aqrec")
 
 _MAX_VALUES = 32 * 1024 * 1024
 _BACKGROUND_TIMEOUT = 15.0
-_ALONE = 600_000
-"""ms after the start of a run for which it is its creator's alone"""
+_ALONE = 60_000
+"""ms after the start of a run in which nobody takes it over"""
 
 Point = tuple[str, float, int | None, int | None]
 """(key, value, step or None, timestamp in ms since epoch or None for now)"""
@@ -288,12 +288,13 @@ class Run:
             await self.engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
 
     def _own_document(self) -> RunDocument | None:
-        """Return all that this process knows of the run, if nobody else can know more; else None.
+        """Return what this process knows of the run, if nobody else will have recorded more; else None.
 
-        Nobody takes over a run whose id was made here before its heartbeats have failed to come.
+        That is, of a short run whose id was made here. It matters on buckets, where reading the catalog takes requests.
         """
         state = self.state
-        if not state.made_id or now_ms() - (self.doc.start_time or 0) > _ALONE:
+        age = now_ms() - (self.doc.start_time or 0)
+        if self.engine.store.supports_append or not state.made_id or age > _ALONE:
             return None
         with self._lock:
             doc = copy.deepcopy(self.doc)
