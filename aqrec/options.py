@@ -30,6 +30,7 @@ Mode = Literal["online", "offline"]
 
 MIB = 1024 * 1024
 GIB = 1024 * MIB
+MAX_TRANSFERS = 64
 
 
 def _check(name: str, value: float, least: float) -> None:
@@ -191,6 +192,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         (all) or ``never``. The environment variable ``AQREC_TRUST`` sets the default.
     allow
         Names (``module.name`` or ``module.*``) added to the allow-list of ``restricted``.
+    transfers
+        Files, or parts of large ones, that are copied at once, 1 to 64; of those above 8 MiB at most four.
+    shard_bytes
+        An artifact with more bytes is stored as parts of this size, which travel in parallel and need not be sent again
+        after an interruption; others stay one plain object under their own name. None: 1 GiB, above which beginning
+        again costs more than an artifact that only aqrec can put together; but never on a file system, where copying
+        is seldom interrupted and a plain file of any size is of more use. At least 64 KiB.
     """
 
     buffer: BufferOptions = BufferOptions()
@@ -210,10 +218,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     compression: Literal["zstd"] | None = None
     trust: Literal["restricted", "trusted", "never"] | None = None
     allow: tuple[str, ...] = ()
+    transfers: int = 8
+    shard_bytes: int | None = None
 
     def __post_init__(self) -> None:
         _check("Options.flush_timeout", self.flush_timeout, 0)
         _check("Options.close_timeout", self.close_timeout, 0)
+        _check("Options.transfers", self.transfers, 1)
+        if self.transfers > MAX_TRANSFERS:
+            raise InvalidValueError(f"Options.transfers={self.transfers!r}: give at most {MAX_TRANSFERS}")
+        if self.shard_bytes is not None:
+            _check("Options.shard_bytes", self.shard_bytes, 64 * 1024)
         for name, allowed in (
             ("seal", ("run", "bulk", "never")),
             ("upkeep", ("auto", "never")),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 from aqrec.artifacts import TrustPolicy, default_trust, read_object
 from aqrec.cli._console import cell, data_table, note, stdout
 from aqrec.cli._data import StoreView, opened
-from aqrec.cli._get import artifacts_below
 from aqrec.cli._text import cut, plain, plural, size
-from aqrec.errors import InvalidInputError, LoadObjectError, UntrustedObjectError
+from aqrec.errors import CorruptError, InvalidInputError, LoadObjectError, UntrustedObjectError
+from aqrec.recording._files import artifacts_below
+from aqrec.recording._reading import get_stream, read_artifact
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from aqrec.artifacts._trust import TrustMode
+    from aqrec.format._document import RunDocument
     from aqrec.format._records import ArtifactRef
 
 __all__ = ["print_artifact"]
@@ -35,19 +37,20 @@ def print_artifact(text: str, path: str, location: str | None, trust: str | None
     policy = default_trust(cast("TrustMode | None", trust), allow)
     with opened(location) as view:
         doc = view.find(text)
-        found = artifacts_below(doc, path)
-        ref = found.get(path.strip("/"))
+        clean = path.strip("/")
+        found = artifacts_below(doc, clean)
+        ref = found.get(clean)
         if ref is None:
             raise InvalidInputError(
                 f"{path!r} is a folder of {plural(len(found), 'artifact')}; print one of {', '.join(found)}"
             )
         if ref.codec in _TEXTS:
-            _print_text(_load_text(view, ref))
+            _print_text(_load_text(view, doc, ref.path))
             return
         if ref.codec in _FIGURES:
             raise InvalidInputError(f"{ref.path!r} is a figure; copy it with: aqrec get RUN {ref.path} DEST")
         if ref.codec == "bytes":
-            _print_bytes(view, ref)
+            _print_bytes(view, doc, ref)
             return
         try:
             loaded = view.load(doc, ref.path, policy)
@@ -57,19 +60,24 @@ def print_artifact(text: str, path: str, location: str | None, trust: str | None
     _print_object(stdout(), ref, loaded)
 
 
-def _load_text(view: StoreView, ref: ArtifactRef) -> str:
-    def read(file: Any) -> object:
-        return read_object(
-            file,
-            codec="text",
-            compression=ref.compression,
-            size=ref.size,
-            checksum=ref.checksum,
-            trust=TrustPolicy("never"),
-            name=ref.path,
-        )
+def _load_text(view: StoreView, doc: RunDocument, path: str) -> str:
+    run = view.run(doc)
 
-    return cast("str", view.call(view.store.get_stream(ref.key, read)))
+    async def use(ref: ArtifactRef) -> object:
+        def read(file: Any) -> object:
+            return read_object(
+                file,
+                codec="text",
+                compression=ref.compression,
+                size=ref.size,
+                checksum=ref.checksum,
+                trust=TrustPolicy("never"),
+                name=ref.path,
+            )
+
+        return await get_stream(run, ref, read)
+
+    return cast("str", view.call(read_artifact(run, path, use, doc)))
 
 
 def _print_text(text: str) -> None:
@@ -78,10 +86,12 @@ def _print_text(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") or not text else f"{text}\n")
 
 
-def _print_bytes(view: StoreView, ref: ArtifactRef) -> None:
+def _print_bytes(view: StoreView, doc: RunDocument, ref: ArtifactRef) -> None:
     try:
-        _print_text(_load_text(view, ref))
+        _print_text(_load_text(view, doc, ref.path))
     except LoadObjectError as error:
+        if isinstance(error.__cause__, CorruptError):
+            raise
         raise InvalidInputError(
             f"{ref.path!r} is no text; copy its {size(ref.size)} with: aqrec get RUN {ref.path} DEST"
         ) from error

@@ -13,6 +13,8 @@ __all__ = [
     "RUNS",
     "SNAPSHOTS",
     "artifact_key",
+    "artifact_part_key",
+    "artifact_parts_folder",
     "artifacts_folder",
     "bulk_metrics_key",
     "event_log_key",
@@ -117,6 +119,19 @@ def artifacts_folder(run_id: str) -> str:
 def artifact_key(run_id: str, path: str) -> str:
     """One artifact of a run, under its own name."""
     return f"{RUNS}/{_folder(run_id)}/artifacts/{path}"
+
+
+def artifact_parts_folder(run_id: str, path: str) -> str:
+    """Folder of the parts of one large artifact, of all its saves; the digest keeps it short and apart from others."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", path.rpartition("/")[2])[:100]
+    digest = hashlib.sha256(path.encode()).hexdigest()[:16]
+    return f"{RUNS}/{_folder(run_id)}/parts/{digest}-{readable}"
+
+
+def artifact_part_key(save: str, number: int, checksum: str = "") -> str:
+    """Part `number` of one save, whose folder is `save`; the checksum's digits let a later save find what is there."""
+    _, _, digits = checksum.rpartition(":")
+    return f"{save}/{number:06d}" + (f"-{digits}" if digits else "")
 
 
 def shared_key(digest: str, name: str) -> str:

@@ -105,8 +105,18 @@ class ArtifactVersion(msgspec.Struct, frozen=True, kw_only=True):
     compression: str | None = None
 
 
+class ArtifactPart(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a part of a large artifact's bytes lies, and what it must be; no other save ever writes its key."""
+
+    key: str
+    size: int
+    checksum: str
+
+
 class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where an artifact's bytes lie, and what they must be.
+
+    Those of a large one are its `parts`, one after the other; `key` is then only the name of the folder they were put in.
 
     A replacement is recorded before the bytes under its key change, so that a crash in between loses neither version:
     until then the key holds one of the `earlier` ones.
@@ -121,6 +131,7 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     modified: int = 0
     writer: str = ""
     earlier: list[ArtifactVersion] = []
+    parts: list[ArtifactPart] = []
 
     @property
     def version(self) -> ArtifactVersion:

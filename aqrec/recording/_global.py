@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aqrec.options import Mode, Options
     from aqrec.recording._default import Defaults
     from aqrec.recording._experiment import Experiment
+    from aqrec.recording._progress import Progress
     from aqrec.recording._run import Point
     from aqrec.recording._workspace import Workspace
 
@@ -191,7 +192,11 @@ class GlobalRecorder(ExperimentCalls):
 
     @overload
     async def save_objects(
-        self, local_path: str | os.PathLike[str], artifact_path: str | None = None
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
     ) -> None: ...
 
     @overload
@@ -220,18 +225,31 @@ class GlobalRecorder(ExperimentCalls):
         return await self._recorder().load_object(name, trust=trust, unpickler=unpickler)
 
     async def log_artifact(
-        self, local_path: str | os.PathLike[str], artifact_path: str | None = None
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
     ) -> None:
-        """Copy a file or folder into the active recorder (starts a default one)."""
-        await Recorder(self._defaults.run_to_log_to()).log_artifact(local_path, artifact_path)
+        """Copy a file or folder into the active recorder (starts a default one); see `Recorder.log_artifact`."""
+        await Recorder(self._defaults.run_to_log_to()).log_artifact(
+            local_path, artifact_path, progress=progress
+        )
 
     async def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         """Return the direct children of a folder of the active recorder's artifacts."""
         return await self._recorder().list_artifacts(artifact_path)
 
-    async def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None = None) -> str:
-        """Copy an artifact or folder of the active recorder to this machine; return its place."""
-        return await self._recorder().download_artifact(path, dst_path)
+    async def download_artifact(
+        self,
+        path: str,
+        dst_path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress = False,
+        resume: bool = False,
+    ) -> str:
+        """Copy an artifact or folder of the active recorder here; see `Recorder.download_artifact`."""
+        return await self._recorder().download_artifact(path, dst_path, progress=progress, resume=resume)
 
     async def flush(self) -> None:
         """Wait until everything logged on the active recorder is durable; see `Recorder.flush`."""

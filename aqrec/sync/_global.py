@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from aqrec.artifacts._trust import TrustMode
     from aqrec.engine import Statistics
     from aqrec.options import Mode, Options
+    from aqrec.recording._progress import Progress
     from aqrec.recording._run import Point
     from aqrec.recording._workspace import Workspace
     from aqrec.sync._experiment import Experiment
@@ -189,7 +190,13 @@ class GlobalRecorder(ExperimentCalls):
         _active.active_run().delete_tags(keys)
 
     @overload
-    def save_objects(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None: ...
+    def save_objects(
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
+    ) -> None: ...
 
     @overload
     def save_objects(
@@ -216,17 +223,30 @@ class GlobalRecorder(ExperimentCalls):
         """Load an artifact of the active recorder; see `Recorder.load_object`."""
         return self._recorder().load_object(name, trust=trust, unpickler=unpickler)
 
-    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
-        """Copy a file or folder into the active recorder (starts a default one)."""
-        Recorder(self._defaults.run_to_log_to()).log_artifact(local_path, artifact_path)
+    def log_artifact(
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
+    ) -> None:
+        """Copy a file or folder into the active recorder (starts a default one); see `Recorder.log_artifact`."""
+        Recorder(self._defaults.run_to_log_to()).log_artifact(local_path, artifact_path, progress=progress)
 
     def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         """Return the direct children of a folder of the active recorder's artifacts."""
         return self._recorder().list_artifacts(artifact_path)
 
-    def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None = None) -> str:
-        """Copy an artifact or folder of the active recorder to this machine; return its place."""
-        return self._recorder().download_artifact(path, dst_path)
+    def download_artifact(
+        self,
+        path: str,
+        dst_path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress = False,
+        resume: bool = False,
+    ) -> str:
+        """Copy an artifact or folder of the active recorder here; see `Recorder.download_artifact`."""
+        return self._recorder().download_artifact(path, dst_path, progress=progress, resume=resume)
 
     def flush(self) -> None:
         """Wait until everything logged on the active recorder is durable; see `Recorder.flush`."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
+from aqrec.recording import _files as files
 from aqrec.recording._run import Point, end_status
 from aqrec.recording._views import RecorderView
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from aqrec.artifacts import TrustPolicy
     from aqrec.artifacts._trust import TrustMode
     from aqrec.engine import Statistics
+    from aqrec.recording._progress import Progress
 
 __all__ = ["Recorder"]
 
@@ -134,7 +136,13 @@ class Recorder(RecorderView):
         self._run.rename(name)
 
     @overload
-    def save_objects(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None: ...
+    def save_objects(
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
+    ) -> None: ...
 
     @overload
     def save_objects(
@@ -155,7 +163,7 @@ class Recorder(RecorderView):
 
         The name's ending chooses the form: ``.pkl`` (or none) pickle, ``.parquet``, ``.npy``/``.npz``,
         ``.json``, ``.yaml``, ``.txt``, ``.png``/``.html`` for figures, anything else bytes. Or `local_path`:
-        a file, or a folder whose content is copied.
+        a file, or a folder whose content is copied; with it, `progress` is as in `log_artifact`.
 
         Waits until the bytes and the reference to them are durable. Cancelling leaves each artifact whole or
         absent. Raises `InvalidInputError` (nothing was written) or `StorageError`.
@@ -186,24 +194,79 @@ class Recorder(RecorderView):
         """
         return self._call(artifacts.load_object(self._run, name, trust, unpickler))
 
-    def log_artifact(self, local_path: str | os.PathLike[str], artifact_path: str | None = None) -> None:
+    def log_artifact(
+        self,
+        local_path: str | os.PathLike[str],
+        artifact_path: str | None = None,
+        *,
+        progress: Progress = False,
+    ) -> None:
         """Copy a file, or a folder under its own name, below `artifact_path`.
 
-        Waits until all of it is durable. Cancelling leaves each file whole or absent.
+        Waits until all of it is durable; up to ``Options.transfers`` files are copied at once. Cancelling, or
+        the first failure, leaves each file whole or absent and nothing under way. An artifact above
+        ``Options.shard_bytes`` is stored in parts; called again after an interruption, those that are stored
+        are not sent again.
+
+        Parameters
+        ----------
+        local_path, artifact_path
+            What to copy, and the folder of the run that it goes to (default: the root).
+        progress
+            True: show a bar of bytes and files on standard error, if that is a terminal. Or a function, called
+            in worker threads as ``progress(done_bytes, total_bytes)``, one call at a time, at most every
+            0.05 s, with all bytes done at the end; what it raises ends the transfer.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is no such file or folder.
+        ConflictError
+            A large file changed while it was read.
+        StorageError, OSError
+            The store failed, or a file cannot be read; the message names it.
         """
-        self._call(artifacts.log_artifact(self._run, local_path, artifact_path))
+        self._call(files.log_files(self._run, local_path, artifact_path, progress))
 
     def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         """Return the direct children of a folder (default: the root) as paths from the root, sorted."""
         return self._call(artifacts.list_artifacts(self._run, artifact_path))
 
-    def download_artifact(self, path: str, dst_path: str | os.PathLike[str] | None = None) -> str:
+    def download_artifact(
+        self,
+        path: str,
+        dst_path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress = False,
+        resume: bool = False,
+    ) -> str:
         """Copy an artifact, or a folder of them, below `dst_path`; return its place.
 
-        Without `dst_path` it goes to a new temporary folder. Checksums are verified. Cancelling leaves no
-        part of a file behind.
+        Up to ``Options.transfers`` files at once, and parts of large ones in parallel; checksums are verified.
+        Cancelling, or the first failure, leaves each file whole or as it was and nothing under way.
+
+        Parameters
+        ----------
+        path
+            Artifact or folder, from the run's root; empty for all.
+        dst_path
+            Folder below which it goes, under its full path; default: a new temporary folder.
+        progress
+            As in `log_artifact`.
+        resume
+            Keep files that are there already and have the recorded size and checksum. Otherwise, files that
+            are there are replaced without being looked at.
+
+        Raises
+        ------
+        ObjectNotFoundError
+            There is no such artifact or folder.
+        LoadObjectError
+            An artifact is damaged.
+        StorageError, OSError
+            The store failed, or a file cannot be written; the message names it.
         """
-        return self._call(artifacts.download_artifact(self._run, path, dst_path))
+        return self._call(files.download_artifact(self._run, path, dst_path, progress, resume=resume))
 
     def get_local_dir(self) -> str:
         """Return the folder of the run's artifacts. Raises `InvalidInputError` if it is on no local disk."""

@@ -1,0 +1,248 @@
+"""Files and folders into a run and out of it, several at once. All coroutines run on the engine thread.
+
+Each file is whole or absent, whatever fails. After a failure no other file is begun, and the first error is raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import tempfile
+from contextlib import nullcontext
+from io import BytesIO
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+from aqrec.artifacts import Digest, codec_for_load, copy_file
+from aqrec.errors import AqrecError, CorruptError, ObjectNotFoundError
+from aqrec.format._names import check_artifact_path
+from aqrec.recording._progress import Progress, Track, as_progress, metered
+from aqrec.recording._reading import read_artifact
+from aqrec.recording._saving import Form, shard_bytes, store_file_in_parts, store_stream
+from aqrec.recording._threads import LARGE, all_of, gates, to_its_end
+from aqrec.stores._jobs import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+    from aqrec.format._document import RunDocument
+    from aqrec.format._records import ArtifactPart, ArtifactRef
+    from aqrec.recording._run import Run
+
+__all__ = ["artifacts_below", "download_artifact", "download_files", "join", "log_files"]
+
+_SMALL = 1 << 20
+"""Up to this size, bytes, a file is fetched without keeping a worker thread meanwhile"""
+
+
+def join(folder: str | None, name: str) -> str:
+    """Return the path of an artifact below a folder, if it is legal."""
+    root = check_artifact_path(folder, allow_root=True) if folder else ""
+    return check_artifact_path(f"{root}/{name}" if root else name)
+
+
+class _Source(NamedTuple):
+    file: Path
+    path: str
+    size: int
+
+
+def _sources(path: Path, artifact_path: str | None, *, content_only: bool) -> list[_Source]:
+    if path.is_file():
+        return [_Source(path, join(artifact_path, path.name), path.stat().st_size)]
+    if not path.is_dir():
+        raise ObjectNotFoundError(f"there is no file or folder {str(path)!r} to record")
+    prefix = artifact_path if content_only else join(artifact_path, path.resolve().name)
+    found: list[_Source] = []
+    for folder, _, names in os.walk(path):
+        for name in sorted(names):
+            file = Path(folder, name)
+            found.append(_Source(file, join(prefix, file.relative_to(path).as_posix()), file.stat().st_size))
+    return found
+
+
+async def log_files(
+    run: Run,
+    local_path: str | os.PathLike[str],
+    artifact_path: str | None,
+    progress: Progress = False,
+    *,
+    content_only: bool = False,
+) -> None:
+    """Copy a file, or a folder (under its own name unless `content_only`), into the run."""
+    await run.session.prepare()
+    # A large folder takes a while to walk, and the engine has other things to do.
+    sources = await asyncio.get_running_loop().run_in_executor(
+        None, lambda: _sources(Path(local_path), artifact_path, content_only=content_only)
+    )
+    slots = asyncio.Semaphore(run.session.options.transfers)
+    async with metered(as_progress(progress), sum(source.size for source in sources), len(sources)) as meter:
+
+        async def one(source: _Source) -> None:
+            async with slots:
+                track = Track(meter, source.size)
+                with _named(source.file, f"recording {source.file}"):
+                    await _log(run, source, track)
+                track.finish()
+
+        await all_of(map(one, sources))
+        await run.engine.acknowledge()
+
+
+async def _log(run: Run, source: _Source, track: Track) -> None:
+    form = Form(codec_for_load(source.path))
+    limit = shard_bytes(run)
+    if limit is not None and source.size > limit:
+        await store_file_in_parts(run, source.path, source.file, form, limit, track)
+        return
+
+    def write(file: BinaryIO) -> Digest:
+        track.again()
+        with source.file.open("rb", buffering=0) as opened:
+            return copy_file(opened, track.counted(file))
+
+    await store_stream(run, source.path, write, form, expected=source.size)
+
+
+@contextlib.contextmanager
+def _named(file: Path, doing: str) -> Generator[None]:
+    """Let an error say which file it is about."""
+    try:
+        yield
+    except AqrecError as error:
+        error.add_note(f"while {doing}")
+        raise
+    except OSError as error:
+        if error.filename is None and error.errno is not None:  # full disks do not tell
+            error.filename = str(file)
+        raise
+
+
+# -- out of the run --------------------------------------------------------------------------------------------------
+
+
+def artifacts_below(doc: RunDocument, path: str) -> dict[str, ArtifactRef]:
+    """Return the artifact of a path, or those of a folder, by path; raise `ObjectNotFoundError` if there are none."""
+    clean = check_artifact_path(path, allow_root=True)
+    found = {
+        name: ref
+        for name, ref in sorted(doc.artifacts.items())
+        if not clean or name == clean or name.startswith(f"{clean}/")
+    }
+    if not found:
+        children = sorted({name.split("/", 1)[0] + ("/" if "/" in name else "") for name in doc.artifacts})
+        known = ", ".join(children[:10]) + (" …" if len(children) > 10 else "") if children else "none at all"
+        raise ObjectNotFoundError(f"run {doc.run_id} has no artifact or folder {clean!r}; it has {known}")
+    for name in found:
+        check_artifact_path(name)  # the store may have been written by somebody who wants files elsewhere
+    return found
+
+
+async def download_artifact(
+    run: Run,
+    path: str,
+    dst_path: str | os.PathLike[str] | None,
+    progress: Progress = False,
+    *,
+    resume: bool = False,
+) -> str:
+    """Copy an artifact or a folder of them to this machine; return where it is."""
+    clean = check_artifact_path(path, allow_root=True)
+    doc = await run.document()
+    wanted = artifacts_below(doc, clean)
+    loop = asyncio.get_running_loop()
+    target = (
+        Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))
+    )
+    await download_files(run, doc, {name: target / name for name in wanted}, progress, resume=resume)
+    return str(target / clean) if clean else str(target)
+
+
+async def download_files(
+    run: Run, doc: RunDocument, plan: Mapping[str, Path], progress: Progress = False, *, resume: bool = False
+) -> None:
+    """Copy artifacts, given by path, to files, replacing those; see `Recorder.download_artifact` for `resume`."""
+    total = sum(doc.artifacts[path].size for path in plan)
+    slots = asyncio.Semaphore(run.session.options.transfers)
+    loop = asyncio.get_running_loop()
+    async with metered(as_progress(progress), total, len(plan)) as meter:
+
+        async def one(path: str, target: Path) -> None:
+            track = Track(meter, doc.artifacts[path].size)
+
+            async def fetch(ref: ArtifactRef) -> None:
+                track.again()
+                if not (resume and await loop.run_in_executor(None, _is_there, target, ref)):
+                    await _fetch(run, ref, target, track)
+
+            async with slots:
+                with _named(target, f"copying artifact {path!r} to {target}"):
+                    await read_artifact(run, path, fetch, doc)
+                track.finish()
+
+        await all_of(one(path, target) for path, target in plan.items())
+
+
+def _is_there(target: Path, ref: ArtifactRef) -> bool:
+    """Whether a file has the recorded bytes."""
+    try:
+        if target.stat().st_size != ref.size:
+            return False
+        with target.open("rb", buffering=0) as file:
+            copy_file(file, cast("BinaryIO", _Nowhere()), size=ref.size, checksum=ref.checksum)
+    except (OSError, CorruptError):
+        return False
+    return True
+
+
+class _Nowhere:
+    def write(self, data: memoryview) -> int:
+        return len(data)
+
+
+async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None:
+    """Copy one artifact to a file, which appears when it is whole and verified."""
+    store = run.engine.store
+    jobs = Jobs(run.session.url)
+    partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
+
+    def begin() -> None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("xb") as file:
+            file.truncate(ref.size if ref.parts else 0)
+
+    def take(file: BinaryIO) -> None:
+        with partial.open("wb", buffering=0) as out:
+            copy_file(file, track.counted(out), size=ref.size, checksum=ref.checksum, name="it")
+
+    async def one_part(part: ArtifactPart, start: int) -> None:
+        async with gates().large:
+            await store.get_stream(part.key, lambda file: _take_part(file, part, partial, start, track))
+
+    data = await store.get(ref.key) if ref.size <= _SMALL and not ref.parts else None
+    try:
+        await jobs.run(begin)
+        if ref.parts:
+            starts = accumulate((part.size for part in ref.parts), initial=0)
+            await all_of(one_part(part, start) for part, start in zip(ref.parts, starts, strict=False))
+        elif data is not None:
+            await jobs.run(lambda: take(BytesIO(data)))
+        else:
+            async with gates().large if ref.size > LARGE else nullcontext():
+                await store.get_stream(ref.key, take)
+        await jobs.run(lambda: partial.replace(target))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            await to_its_end(jobs.run(lambda: partial.unlink(missing_ok=True)))
+        raise
+
+
+def _take_part(file: BinaryIO, part: ArtifactPart, partial: Path, start: int, track: Track) -> None:
+    with partial.open("r+b", buffering=0) as out:
+        out.seek(start)
+        copy_file(
+            file, track.counted(out), size=part.size, checksum=part.checksum, name=f"its part {part.key}"
+        )

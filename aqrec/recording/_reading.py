@@ -1,0 +1,80 @@
+"""How an artifact is found and read, whichever version its key holds and whether or not it is in parts.
+
+Every read is checked against the reference; a mismatch is looked at once more, because a writer may just have replaced the
+artifact.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
+
+from aqrec.errors import CorruptError, LoadObjectError, NotFoundError
+from aqrec.format import _layout as layout
+from aqrec.recording import _parts as parts
+from aqrec.recording._saving import saving
+
+if TYPE_CHECKING:
+    from aqrec.format._document import RunDocument
+    from aqrec.format._records import ArtifactRef
+    from aqrec.recording._run import Run
+
+__all__ = ["get_stream", "read_artifact"]
+
+logger = logging.getLogger("aqrec")
+
+T = TypeVar("T")
+
+
+async def read_artifact(
+    run: Run, path: str, use: Callable[[ArtifactRef], Awaitable[T]], doc: RunDocument | None = None
+) -> T:
+    """Return what `use` makes of an artifact; it raises `CorruptError` if the bytes are not what the reference says.
+
+    `doc` is what the caller knows of the run already; it saves a look into the store.
+    """
+    damage: CorruptError | None = None
+    seen: list[ArtifactRef] = []
+    for _ in range(3):
+        known, doc = doc or await run.document(), None
+        ref = known.artifacts.get(path)
+        if ref is None:
+            near = ", ".join(sorted(known.artifacts)[:10]) or "none at all"
+            raise LoadObjectError(f"run {run.run_id} has no artifact {path!r}; it has {near}")
+        candidates = [ref, *map(ref.of, ref.earlier)]
+        for rival in known.rivals.get(path, ()):
+            if rival.ref.key == ref.key:
+                candidates += [rival.ref, *map(rival.ref.of, rival.ref.earlier)]
+        if candidates == seen:
+            break
+        seen = candidates
+        for candidate in candidates:
+            try:
+                result = await use(candidate)
+            except CorruptError as error:
+                damage = damage or error
+            except NotFoundError as error:
+                damage = CorruptError("it is recorded but its bytes are missing")
+                damage.__cause__ = error
+                break
+            else:
+                if candidate is not ref:
+                    logger.warning(
+                        "aqrec: artifact %r of run %s is an earlier version: its replacement was not completed",
+                        path,
+                        run.run_id,
+                    )
+                return result
+        async with saving(run, layout.artifact_key(run.run_id, path)):
+            pass  # it may be this process that is replacing it
+    assert damage is not None
+    raise LoadObjectError(f"run {run.run_id}: artifact {path!r} is damaged: {damage}") from damage
+
+
+async def get_stream(run: Run, ref: ArtifactRef, read: Callable[[BinaryIO], T]) -> T:
+    """Call `read` with the artifact's bytes as a blocking, seekable file; see `Store.get_stream`."""
+    store = run.engine.store
+    if ref.parts:
+        return await parts.get_stream(store, ref, read)
+    return await store.get_stream(ref.key, read)
