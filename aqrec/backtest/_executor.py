@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from aqrec.errors import InvalidInputError, InvalidValueError
@@ -16,7 +16,6 @@ from ._step import Book, Step, Strategy
 
 __all__ = ["SimulatorExecutor"]
 
-_ROUNDING = 1e-5
 _WEIGHTS = ("mean", "amount_weighted", "value_weighted")
 
 
@@ -77,6 +76,8 @@ class SimulatorExecutor:
     ) -> History:
         """Run the strategy over these days of the exchange, and change the book with it."""
         history = History(exchange, bars, settles_later=self.settles_later)
+        # Overdrawn by rounding, Qlib orders negative amounts, of which nothing is dealt.
+        least = -math.inf if getattr(strategy, "qlib_compat", False) else 0.0
         for number, bar in enumerate(bars):
             yesterday = exchange.span.start + bar - 1
             if signal is not None and yesterday >= 0 and signal.days[yesterday]:
@@ -85,6 +86,7 @@ class SimulatorExecutor:
                 step = Step(exchange, book, bar, number, None, None)
             orders = list(strategy.generate_orders(step))
             if orders:
+                _check(orders, exchange, least)
                 self._deal(exchange, number, bar, orders, book, history)
             _revalue(exchange, bar, book)
             history.end_of_day(book)
@@ -97,9 +99,10 @@ class SimulatorExecutor:
     ) -> None:
         if self.parallel:
             orders = sorted(orders, key=lambda order: -order.direction)
+        columns = exchange.market.columns
         dealt: dict[int, float] = {}
         for order in orders:
-            column = _column(exchange, order)
+            column = columns[order.instrument]
             held = book.amount.item(column)
             already = dealt.get(column, 0.0)
             direction = order.direction
@@ -121,17 +124,17 @@ class SimulatorExecutor:
             history.order(number, column, order, fill)
 
 
-def _column(exchange: Exchange, order: Order) -> int:
-    column = exchange.market.columns.get(order.instrument)
-    if column is None:
-        raise InvalidValueError(
-            f"the strategy orders {order.instrument!r}, which is neither in the quotes nor in the signal"
-        )
-    if not -_ROUNDING <= order.amount < math.inf or order.direction not in (Order.BUY, Order.SELL):
-        raise InvalidValueError(
-            f"{order!r}: an order needs a finite amount that is not negative, and Order.BUY or Order.SELL"
-        )
-    return column
+def _check(orders: Iterable[Order], exchange: Exchange, least: float) -> None:
+    columns = exchange.market.columns
+    for order in orders:
+        if order.instrument not in columns:
+            raise InvalidValueError(
+                f"the strategy orders {order.instrument!r}, which is neither in the quotes nor in the signal"
+            )
+        if not least <= order.amount < math.inf or order.direction not in (Order.BUY, Order.SELL):
+            raise InvalidValueError(
+                f"{order!r}: an order needs a finite amount that is not negative, and Order.BUY or Order.SELL"
+            )
 
 
 def _buy(book: Book, column: int, amount: float, price: float) -> None:

@@ -222,3 +222,24 @@ def test_several_passes_over_a_shuffled_first_day_are_those_of_qlib() -> None:
             row = expected.loc[(group, measure)]
             mean, std = figures[measure].mean(), figures[measure].std()
             np.testing.assert_allclose([mean, std, mean / std], row[["mean", "std", "mean_std"]], rtol=1e-9)
+
+
+def test_overdrawn_by_rounding_nothing_is_bought() -> None:
+    # A lot short by a tenth of a share counts as whole: the purchase costs 0.9 more than there is.
+    quotes = market([[10.0, 1.0]] * 3, factor=[[1.0, 1.0]] * 3)
+    signal = scores([{"A": 1.0}, {"B": 2.0, "A": 1.0}])
+    for compat in (False, True):
+        portfolio, indicators = backtest(
+            *(quotes.days[1], quotes.days[2]),
+            TopkDropoutStrategy(
+                signal=signal, topk=2, n_drop=1, risk_degree=1.0, hold_thresh=5, qlib_compat=compat
+            ),
+            account=99.1,
+            exchange_kwargs={**FREE, "trade_unit": 1},
+            quotes=quotes,
+        )
+        assert portfolio["1day"][0]["cash"].tolist() == pytest.approx([-0.9] * 2)
+        amounts = indicators["1day"][1].orders["amount"].tolist()
+        assert amounts[:1] == [10.0]
+        assert all((amount <= 0.0) for amount in amounts[1:])
+        assert any(amount < 0.0 for amount in amounts) == compat
