@@ -156,7 +156,7 @@ def _run(
     with R.start(**start) as experiment:
         recorder = experiment.get_recorder()
         _begin(recorder, workflow.task, {tasks.CONFIG_FILE: workflow.config}, rerun_of)
-        _execute(recorder, workflow.task, on_progress)
+        _execute(recorder, workflow.task, on_progress, workflow.qlib_init)
     return recorder
 
 
@@ -168,7 +168,12 @@ def _begin(
     recorder.save_objects(**{tasks.TASK_FILE: task, **objects})
 
 
-def _execute(recorder: Recorder, task: dict[str, Any], on_progress: tasks.OnProgress | None) -> None:
+def _execute(
+    recorder: Recorder,
+    task: dict[str, Any],
+    on_progress: tasks.OnProgress | None,
+    qlib_init: dict[str, Any] | None = None,
+) -> None:
     """Train, save, and make the records, one after another as Qlib does; changes `task`."""
     progress = tasks.Steps(len(tasks.records_of(task)), on_progress)
     with qlib_logs_into(recorder):
@@ -180,10 +185,11 @@ def _execute(recorder: Recorder, task: dict[str, Any], on_progress: tasks.OnProg
         recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         recorder.save_objects(**{tasks.DATASET_FILE: dataset})
+        around = {"model": model, "dataset": dataset, **tasks.market_of_qlib(qlib_init)}
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            arguments = tasks.record_arguments(factory, given, model, dataset)
+            arguments = tasks.record_arguments(factory, given, around)
             face: Any = recorder
             if tasks.is_async(factory):
                 active: Any = recording.R.get_recorder

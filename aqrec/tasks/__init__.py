@@ -22,7 +22,7 @@ from aqrec.tasks._plan import (
     tags_of,
     task_params,
 )
-from aqrec.tasks._records import is_async, record_arguments, record_factory
+from aqrec.tasks._records import is_async, market_of_qlib, record_arguments, record_factory
 
 __all__ = [
     "CONFIG_FILE",
@@ -42,6 +42,7 @@ __all__ = [
     "is_async",
     "lighten",
     "make",
+    "market_of_qlib",
     "prepare",
     "prepare_task",
     "record_arguments",

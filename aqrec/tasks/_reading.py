@@ -85,7 +85,7 @@ def _based(document: Document, folder: FilePath, above: tuple[FilePath, ...]) ->
 
 def _text(path: FilePath) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import os
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from aqrec.tasks._instances import Named, accepted, factory_of, look_up, named, parameters
 
-__all__ = ["TEMPLATE_MODULES", "in_templates", "record_arguments", "record_factory"]
+__all__ = [
+    "TEMPLATE_MODULES",
+    "in_templates",
+    "is_async",
+    "market_of_qlib",
+    "record_arguments",
+    "record_factory",
+]
 
 TEMPLATE_MODULES = frozenset(
     {
@@ -45,11 +55,34 @@ def record_factory(config: Any, templates: ModuleType) -> tuple[Callable[..., An
 
 
 def record_arguments(
-    factory: Callable[..., Any], given: Mapping[str, Any], model: Any, dataset: Any
+    factory: Callable[..., Any], given: Mapping[str, Any], around: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments of a record without its recorder: model and dataset where it takes them."""
-    spare = {key: value for key, value in (("model", model), ("dataset", dataset)) if key not in given}
-    return {**given, **accepted(factory, spare)}
+    """Return the arguments of a record without its recorder.
+
+    `around` is what a record gets if it takes it and its config does not give it: model, data set, prices.
+    """
+    spare = {key: value for key, value in around.items() if key not in given}
+    return {**accepted(factory, spare), **given}
+
+
+def market_of_qlib(settings: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the prices that records trade on where Qlib is at work: its data folder and region.
+
+    Parameters
+    ----------
+    settings
+        The section ``qlib_init``; None: as Qlib was initialised in this process, if it was.
+    """
+    if settings is None:
+        config: Any = getattr(sys.modules.get("qlib.config"), "C", None)
+        settings = {} if config is None or not config.registered else config
+    provider: Any = settings.get("provider_uri")
+    if isinstance(provider, Mapping):
+        provider = provider.get("day", provider.get("__DEFAULT_FREQ"))
+    if not isinstance(provider, str | os.PathLike):
+        return {}
+    region = settings.get("region") or "cn"
+    return {"quotes": str(Path(provider).expanduser()), "region": region}
 
 
 def is_async(factory: Callable[..., Any]) -> bool:

@@ -222,7 +222,7 @@ async def _run(
     async with R.start(**start) as experiment:
         recorder = await experiment.get_recorder()
         await _begin(recorder, workflow.task, {tasks.CONFIG_FILE: workflow.config}, rerun_of)
-        await _execute(recorder, workflow.task, on_progress)
+        await _execute(recorder, workflow.task, on_progress, workflow.qlib_init)
     return recorder
 
 
@@ -234,7 +234,12 @@ async def _begin(
     await recorder.save_objects(**{tasks.TASK_FILE: task, **objects})
 
 
-async def _execute(recorder: Recorder, task: dict[str, Any], on_progress: tasks.OnProgress | None) -> None:
+async def _execute(
+    recorder: Recorder,
+    task: dict[str, Any],
+    on_progress: tasks.OnProgress | None,
+    qlib_init: dict[str, Any] | None = None,
+) -> None:
     """Train, save, and make the records, one after another as Qlib does; changes `task`."""
     progress = tasks.Steps(len(tasks.records_of(task)), on_progress)
     blocking = aqrec.sync.R.get_recorder()  # the same run, active here, for code that blocks
@@ -247,10 +252,11 @@ async def _execute(recorder: Recorder, task: dict[str, Any], on_progress: tasks.
         await recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         await recorder.save_objects(**{tasks.DATASET_FILE: dataset})
+        around = {"model": model, "dataset": dataset, **tasks.market_of_qlib(qlib_init)}
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            arguments = tasks.record_arguments(factory, given, model, dataset)
+            arguments = tasks.record_arguments(factory, given, around)
             face = recorder if tasks.is_async(factory) else blocking
             record = await call(functools.partial(factory, **arguments, recorder=face))
             await call(record.generate)

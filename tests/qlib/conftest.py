@@ -3,8 +3,10 @@
 import importlib.util
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from tests._support import ROOT
 from tests.qlib.provider import write_provider
 
 collect_ignore_glob = [] if importlib.util.find_spec("qlib") else ["test_*.py"]
@@ -22,5 +24,23 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_provider(
         tmp_path_factory.mktemp("provider") / "us",
         {**fields, "volume": one * 1e6, "factor": one, "change": prices.pct_change()},
-        members=[name for name in prices.columns if name != "SP500"],
+        {name: (prices.index[0], prices.index[-1]) for name in prices.columns if name != "SP500"},
     )
+
+
+@pytest.fixture(scope="session")
+def golden_provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The forty generated stocks that the recorded figures of Qlib are from."""
+    inputs = ROOT / "tests" / "data" / "golden" / "inputs" / "syn40"
+    quotes = pd.read_parquet(inputs / "quote.parquet")
+    days = pd.DatetimeIndex((inputs / "calendar.txt").read_text().split())
+    fields = {
+        name.removeprefix("$"): quotes.pivot(index="datetime", columns="instrument", values=name).reindex(
+            days
+        )
+        for name in quotes.columns
+        if name.startswith("$")
+    }
+    listed = quotes.groupby("instrument")["datetime"].agg(["min", "max"])
+    spans = {str(name): (row["min"], row["max"]) for name, row in listed.iterrows()}
+    return write_provider(tmp_path_factory.mktemp("provider") / "syn40", fields, spans)

@@ -1,6 +1,7 @@
 """Workflow files of Qlib run unchanged: its models and data sets, aqrec's records and store."""
 
 import contextvars
+import json
 import threading
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from aqrec.analysis import calc_ic
 from aqrec.errors import InvalidWorkflowError
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
-FILE = Path(__file__).parents[1] / "workflow" / "data" / "alpha360.yaml"
+DATA = Path(__file__).parents[1] / "workflow" / "data"
+FILE = DATA / "alpha360.yaml"
 FIGURES = ("IC", "ICIR", "Rank IC", "Rank ICIR")
 
 
@@ -31,7 +33,10 @@ def test_lightgbm_on_alpha360_runs_and_runs_again(tmp_path: Path) -> None:
     assert recorder.status == "FINISHED"
     assert {path.name for path in tmp_path.iterdir()} == {"lab"}
     names = {name for name in recorder.list_artifacts() if not name.startswith(("code_", "environment"))}
-    assert names == {"config", "task", "params.pkl", "dataset", "pred.pkl", "label.pkl", "sig_analysis"}
+    objects = {"config", "task", "params.pkl", "dataset", "pred.pkl", "label.pkl"}
+    assert names == objects | {"sig_analysis", "portfolio_analysis"}
+    report = recorder.load_object("portfolio_analysis/report_normal_1day.pkl")
+    assert (report.index[0], report.index[-1]) == (pd.Timestamp("2014-01-02"), pd.Timestamp("2014-12-30"))
     params = recorder.list_params()
     assert params["model.class"] == "LGBModel"
     assert params["dataset.kwargs.segments.test"] == ["2014-01-01", "2014-12-31"]
@@ -48,6 +53,32 @@ def test_lightgbm_on_alpha360_runs_and_runs_again(tmp_path: Path) -> None:
         key: recorder.list_metrics()[key] for key in FIGURES
     }
     aqrec.sync.R.close()
+
+
+def test_a_qrun_leaves_what_qlib_left(
+    golden_provider: Path, monkeypatch: pytest.MonkeyPatch, memory_url: str
+) -> None:
+    """Params, artifacts, metrics: those of Qlib's own recorder, records and backtest."""
+    monkeypatch.setenv("GOLDEN_PROVIDER", str(golden_provider))
+    monkeypatch.setenv("GOLDEN_URI", "not used")
+    golden = json.loads((DATA / "qrun.json").read_text())
+    recorder = blocking.run(DATA / "qrun.yaml", uri=memory_url)
+    assert recorder.status == golden["status"]
+    found = {
+        path
+        for folder in ("", "sig_analysis", "portfolio_analysis")
+        for path in recorder.list_artifacts(folder)
+    }
+    assert found >= set(golden["artifacts"])
+    assert {key for key in recorder.list_params() if key != "cmd-sys.argv"} == set(golden["params"]) - {
+        "cmd-sys.argv"
+    }
+    metrics = recorder.list_metrics()
+    assert set(metrics) == set(golden["metrics"])
+    # Predictions and labels are float32.
+    assert metrics == pytest.approx(golden["metrics"], rel=1e-5, abs=1e-8)
+    config = recorder.load_object("config")
+    assert config["task"]["record"][0]["kwargs"] == {"model": "<MODEL>", "dataset": "<DATASET>"}
 
 
 @pytest.mark.blocks_loop("Qlib's classes are imported by the test as well")

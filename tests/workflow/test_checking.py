@@ -50,7 +50,7 @@ async def test_the_async_face_checks_the_same(tmp_path: Path) -> None:
         await workflow.check({"task": 3})
 
 
-@pytest.mark.parametrize("name", ["alpha360.yaml"])
+@pytest.mark.parametrize("name", ["qrun.yaml", "alpha360.yaml"])
 @pytest.mark.usefixtures("no_qlib")
 def test_files_of_qlib_are_good_where_qlib_is_not_installed(name: str) -> None:
     """Their keys and types are checked; their classes are looked up only where Qlib is."""

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from aqrec.errors import InvalidInputError, InvalidValueError, LoadObjectError, UntrustedObjectError
+from aqrec.tasks import market_of_qlib, record_arguments
 from aqrec.workflow import fill_placeholder, flatten_dict, init_instance_by_config
 from tests.workflow import parts
 from tests.workflow.parts import LastDay, Mean, NotARecord
@@ -135,3 +136,20 @@ def test_nested_dicts_become_flat() -> None:
 def test_something_else_than_a_config_is_refused() -> None:
     with pytest.raises(InvalidValueError):
         init_instance_by_config(None)
+
+
+def test_records_trade_on_the_prices_of_qlib_where_qlib_is_at_work(tmp_path: Path) -> None:
+    """Unless their config says something else, or they trade on none."""
+
+    class Trades:
+        def __init__(self, recorder: object, quotes: object = None, region: str = "cn") -> None: ...
+
+    market = market_of_qlib({"provider_uri": str(tmp_path), "region": "us", "kernels": 1})
+    assert market == {"quotes": str(tmp_path), "region": "us"}
+    assert market_of_qlib({"provider_uri": {"day": "~/data", "1min": "x"}})["quotes"] == str(
+        Path.home() / "data"
+    )
+    assert market_of_qlib({}) == {}
+    assert record_arguments(Trades, {}, market) == market
+    assert record_arguments(Trades, {"quotes": "mine"}, market) == {"quotes": "mine", "region": "us"}
+    assert record_arguments(LastDay, {}, {**market, "model": 1}) == {"model": 1}
