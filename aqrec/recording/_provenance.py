@@ -25,7 +25,8 @@ def begin_run(run: Run) -> None:
     params = {"cmd-sys.argv": provenance.argv_text(), **provenance.selected_environment(options.environment)}
     run.log_params(params, quiet=True)
     try:
-        cwd = os.getcwd()  # noqa: PTH109 - the job may change its folder before the collection begins
+        # now, since the job may change its folder before the collection begins; never waits for a disk
+        cwd = os.fsdecode(os.getcwdb())  # noqa: PTH109
     except FileNotFoundError:
         cwd = None  # deleted under the job's feet
 

@@ -7,6 +7,8 @@ import importlib
 import io
 from typing import TYPE_CHECKING, Any, Final
 
+from aqrec.errors import InvalidInputError
+
 from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
 from ._bucket_store import BucketStore, Transfer
 from ._effort import Patience
@@ -73,6 +75,8 @@ def open_s3(url: str, options: Mapping[str, Any]) -> BucketStore:
     """
     place = place_of(url)
     chosen = take_options(place.url, options, OPTIONS)
+    if "@" in chosen.get("endpoint_url", ""):
+        raise InvalidInputError(f"the storage option 'endpoint_url' of {place.url} must not hold credentials")
     need_extra("s3", place.url, "s3fs", "aiobotocore")
     transfer = Transfer(**{name: chosen.pop(name) for name in ("parallel", "part_size") if name in chosen})
     patience = Patience(**({"retries": chosen.pop("retries")} if "retries" in chosen else {}))
