@@ -213,7 +213,7 @@ class Sealer:
 
     async def _sources(self, run_ids: Iterable[str]) -> list[Source]:
         sources: list[Source] = []
-        segments = list(self._journal.segments)
+        segments = list(self._journal.segments)  # other runs' ends shorten it while this one reads
         store = self._host.store
         fresh = await self._journal.waiting() or []
         for number, segment in enumerate(segments):

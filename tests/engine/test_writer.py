@@ -19,7 +19,15 @@ from aqrec.engine._engine import Engine
 from aqrec.errors import ClosedError, CorruptError
 from aqrec.format._frames import EVENTS, FOOTER, HEADER, POINTS, Frame, decode_frames
 from aqrec.options import Options
-from aqrec.stores import CountingStore, MemoryStore, Store, WrapperAppender, WrapperStore, open_store
+from aqrec.stores import (
+    CountingStore,
+    LatencyStore,
+    MemoryStore,
+    Store,
+    WrapperAppender,
+    WrapperStore,
+    open_store,
+)
 from tests.engine.support import history, options, read, serve
 
 
@@ -437,3 +445,29 @@ async def test_values_keep_their_keys_whatever_the_order_and_company_they_are_lo
         for key in "abc":
             expected = [(step, float(call[key])) for step, call in enumerate(calls * 2) if key in call]
             assert await history(recorder, key) == expected
+
+
+async def test_runs_that_end_at_once_are_all_sealed_whole(caplog: pytest.LogCaptureFixture) -> None:
+    """On a store where reading the journal back takes a while, and others free theirs meanwhile."""
+    name = uuid.uuid4().hex
+
+    async def delay(operation: str, key: str) -> None:
+        if operation == "get" and key.endswith(".seg"):
+            await asyncio.sleep(0.002)
+
+    url = serve(lambda: LatencyStore(MemoryStore(name, append=False), delay))
+    async with aqrec.ExperimentManager(url, options=options(segment=0.002)) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        recorders = [await experiment.create_recorder(recorder_id=f"r{number}") for number in range(6)]
+        for number, recorder in enumerate(recorders):  # every run has segments of its own
+            for step in range(40):
+                recorder.log_metrics(step=step, x=number)
+                if step % 5 == 4:
+                    await recorder.flush()
+        await asyncio.gather(*(recorder.end_run() for recorder in recorders))
+        for number in range(6):
+            recorder = await manager.get_recorder(recorder_id=f"r{number}")
+            assert await history(recorder, "x") == [(step, float(number)) for step in range(40)]
+    assert caplog.records == []
+    keys = [info.key async for info in MemoryStore(name).list("journal")]
+    assert keys == []
