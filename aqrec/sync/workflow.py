@@ -185,11 +185,13 @@ def _execute(
         recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         recorder.save_objects(**{tasks.DATASET_FILE: dataset})
-        around = {"model": model, "dataset": dataset, **tasks.market_of_qlib(qlib_init)}
+        market: dict[str, Any] | None = None
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            arguments = tasks.record_arguments(factory, given, around)
+            if market is None and tasks.trades(factory, given):
+                market = tasks.market_of_qlib(qlib_init) | call_blocking(tasks.market_of_dataset, dataset)
+            arguments = tasks.record_arguments(factory, given, model, dataset, market)
             face: Any = recorder
             if tasks.is_async(factory):
                 active: Any = recording.R.get_recorder

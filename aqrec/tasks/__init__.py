@@ -22,7 +22,14 @@ from aqrec.tasks._plan import (
     tags_of,
     task_params,
 )
-from aqrec.tasks._records import is_async, market_of_qlib, record_arguments, record_factory
+from aqrec.tasks._records import (
+    is_async,
+    market_of_dataset,
+    market_of_qlib,
+    record_arguments,
+    record_factory,
+    trades,
+)
 
 __all__ = [
     "CONFIG_FILE",
@@ -42,6 +49,7 @@ __all__ = [
     "is_async",
     "lighten",
     "make",
+    "market_of_dataset",
     "market_of_qlib",
     "prepare",
     "prepare_task",
@@ -52,4 +60,5 @@ __all__ = [
     "records_of",
     "tags_of",
     "task_params",
+    "trades",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,9 +16,11 @@ __all__ = [
     "TEMPLATE_MODULES",
     "in_templates",
     "is_async",
+    "market_of_dataset",
     "market_of_qlib",
     "record_arguments",
     "record_factory",
+    "trades",
 ]
 
 TEMPLATE_MODULES = frozenset(
@@ -55,14 +57,33 @@ def record_factory(config: Any, templates: ModuleType) -> tuple[Callable[..., An
 
 
 def record_arguments(
-    factory: Callable[..., Any], given: Mapping[str, Any], around: Mapping[str, Any]
+    factory: Callable[..., Any],
+    given: Mapping[str, Any],
+    model: Any,
+    dataset: Any,
+    market: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the arguments of a record without its recorder.
 
-    `around` is what a record gets if it takes it and its config does not give it: model, data set, prices.
+    It gets the model, the data set and the prices of `market` if it takes them and its config does not give them.
     """
-    spare = {key: value for key, value in around.items() if key not in given}
-    return {**accepted(factory, spare), **given}
+    around = {
+        **accepted(factory, {"model": model, "dataset": dataset}),
+        **{key: value for key, value in (market or {}).items() if key in _named_parameters(factory)},
+    }
+    return {**around, **given}
+
+
+def trades(factory: Callable[..., Any], given: Mapping[str, Any]) -> bool:
+    """Whether a record takes prices that its config does not give."""
+    return "quotes" in _named_parameters(factory) and "quotes" not in given
+
+
+def _named_parameters(factory: Callable[..., Any]) -> Collection[str]:
+    try:
+        return inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # written in C
+        return ()
 
 
 def market_of_qlib(settings: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -73,16 +94,22 @@ def market_of_qlib(settings: Mapping[str, Any] | None) -> dict[str, Any]:
     settings
         The section ``qlib_init``; None: as Qlib was initialised in this process, if it was.
     """
+    found: Any = settings
     if settings is None:
         config: Any = getattr(sys.modules.get("qlib.config"), "C", None)
-        settings = {} if config is None or not config.registered else config
-    provider: Any = settings.get("provider_uri")
+        found = config if config is not None and config.registered else {}
+    provider: Any = found.get("provider_uri")
     if isinstance(provider, Mapping):
         provider = provider.get("day", provider.get("__DEFAULT_FREQ"))
     if not isinstance(provider, str | os.PathLike):
         return {}
-    region = settings.get("region") or "cn"
-    return {"quotes": str(Path(provider).expanduser()), "region": region}
+    return {"quotes": str(Path(provider).expanduser()), "region": found.get("region") or "cn"}
+
+
+def market_of_dataset(dataset: Any) -> dict[str, Any]:
+    """Return the prices that records trade on where the data set tells them: what its method ``quotes`` returns."""
+    quotes = getattr(dataset, "quotes", None)
+    return {"quotes": quotes()} if callable(quotes) else {}
 
 
 def is_async(factory: Callable[..., Any]) -> bool:

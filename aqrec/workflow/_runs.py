@@ -147,7 +147,8 @@ async def task_train(
     task_config
         Dict with ``model``, ``dataset`` and, if wanted, ``record`` (one or a list), each in the form that
         `init_instance_by_config` takes; model and data set may be objects. In records ``<MODEL>`` and
-        ``<DATASET>`` stand for the trained model and the data set.
+        ``<DATASET>`` stand for the trained model and the data set. A record that takes ``quotes`` and is given none
+        gets what the data set's method ``quotes()`` returns, else the data folder that Qlib was initialised with.
     experiment_name, recorder_name, uri, on_progress
         As for `run`.
 
@@ -252,11 +253,13 @@ async def _execute(
         await recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         await recorder.save_objects(**{tasks.DATASET_FILE: dataset})
-        around = {"model": model, "dataset": dataset, **tasks.market_of_qlib(qlib_init)}
+        market: dict[str, Any] | None = None
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            arguments = tasks.record_arguments(factory, given, around)
+            if market is None and tasks.trades(factory, given):
+                market = tasks.market_of_qlib(qlib_init) | await call(tasks.market_of_dataset, dataset)
+            arguments = tasks.record_arguments(factory, given, model, dataset, market)
             face = recorder if tasks.is_async(factory) else blocking
             record = await call(functools.partial(factory, **arguments, recorder=face))
             await call(record.generate)

@@ -336,6 +336,48 @@ def use_r_blocking(url: str, folder: Path) -> None:
         assert_type(report.sent_bytes, int)
 
 
+class Model:
+    """The least that a task needs."""
+
+    def fit(self, dataset: object) -> None:
+        """Learn nothing."""
+
+
+TASK = {"model": Model(), "dataset": Model(), "record": []}
+
+
+async def run_workflows(url: str) -> None:
+    """Use the async workflows."""
+    from aqrec import workflow
+
+    assert_type(await workflow.check({"task": TASK}), dict[str, Any])
+    recorder = await workflow.run({"task": TASK}, experiment_name="alpha", recorder_name="a", uri=url)
+    assert_type(recorder, aqrec.Recorder)
+    assert_type(await workflow.task_train(TASK, "alpha", "b", uri=url, on_progress=print), aqrec.Recorder)
+    begun = await workflow.begin_task_train({**TASK, "model": f"{__name__}.Model"}, "alpha", uri=url)
+    assert_type(await workflow.end_task_train(begun), aqrec.Recorder)
+    config = {"task": {"model": f"{__name__}.Model", "dataset": f"{__name__}.Model"}}
+    again = await workflow.rerun(await workflow.run(config, uri=url))
+    assert_type(again, aqrec.Recorder)
+    assert_type(workflow.flatten_dict({"a": {"b": 1}}), dict[str, Any])
+    assert_type(workflow.fill_placeholder({"a": "<MODEL>"}, {"<MODEL>": 1}), Any)
+    assert_type(workflow.init_instance_by_config(Model(), accept_types=Model), Any)
+
+
+def run_workflows_blocking(url: str) -> None:
+    """Use the blocking workflows."""
+    from aqrec.sync import workflow
+
+    assert_type(workflow.check({"task": TASK}), dict[str, Any])
+    recorder = workflow.run({"task": TASK}, experiment_name="alpha", recorder_name="a", uri=url)
+    assert_type(recorder, aqrec.sync.Recorder)
+    assert_type(workflow.task_train(TASK, "alpha", "b", uri=url, on_progress=print), aqrec.sync.Recorder)
+    begun = workflow.begin_task_train({**TASK, "model": f"{__name__}.Model"}, "alpha", uri=url)
+    assert_type(workflow.end_task_train(begun), aqrec.sync.Recorder)
+    config = {"task": {"model": f"{__name__}.Model", "dataset": f"{__name__}.Model"}}
+    assert_type(workflow.rerun(workflow.run(config, uri=url)), aqrec.sync.Recorder)
+
+
 def main(url: str, folder: Path) -> None:
     """Make every call once, in stores whose URLs begin with `url`."""
     asyncio.run(record(f"{url}/record", folder))
@@ -344,3 +386,5 @@ def main(url: str, folder: Path) -> None:
     record_blocking(f"{url}/record-blocking", folder)
     manage_blocking(f"{url}/manage-blocking")
     use_r_blocking(f"{url}/r-blocking", folder)
+    asyncio.run(run_workflows(f"{url}/workflows"))
+    run_workflows_blocking(f"{url}/workflows-blocking")

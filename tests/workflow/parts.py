@@ -20,6 +20,7 @@ __all__ = [
     "Mean",
     "NotARecord",
     "Panel",
+    "PricedPanel",
     "Waiting",
     "mean",
     "places",
@@ -52,6 +53,20 @@ class Panel(Serializable):
 class AsyncPanel(Panel):
     async def labels(self) -> pd.DataFrame:  # type: ignore[override]
         return super().labels()
+
+
+class PricedPanel(Panel):
+    """Knows what its names cost."""
+
+    def quotes(self) -> pd.DataFrame:
+        rows = pd.MultiIndex.from_product(
+            [pd.date_range("2023-12-25", periods=30), [f"S{i}" for i in range(5)]],
+            names=["datetime", "instrument"],
+        )
+        close = 10 + np.arange(len(rows)) / 100
+        return pd.DataFrame(
+            {"$close": close, "$change": 0.001, "$volume": 1e9, "$factor": 1.0}, rows
+        ).reset_index()
 
 
 class Mean:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from aqrec.errors import InvalidInputError, InvalidValueError, LoadObjectError, UntrustedObjectError
-from aqrec.tasks import market_of_qlib, record_arguments
+from aqrec.tasks import market_of_qlib, record_arguments, trades
 from aqrec.workflow import fill_placeholder, flatten_dict, init_instance_by_config
 from tests.workflow import parts
 from tests.workflow.parts import LastDay, Mean, NotARecord
@@ -150,6 +150,10 @@ def test_records_trade_on_the_prices_of_qlib_where_qlib_is_at_work(tmp_path: Pat
         Path.home() / "data"
     )
     assert market_of_qlib({}) == {}
-    assert record_arguments(Trades, {}, market) == market
-    assert record_arguments(Trades, {"quotes": "mine"}, market) == {"quotes": "mine", "region": "us"}
-    assert record_arguments(LastDay, {}, {**market, "model": 1}) == {"model": 1}
+    assert trades(Trades, {})
+    assert not trades(Trades, {"quotes": 1})
+    assert not trades(LastDay, {})
+    assert record_arguments(Trades, {}, 1, 2, market) == market
+    mine = {"quotes": "mine"}
+    assert record_arguments(Trades, mine, 1, 2, market) == {"quotes": "mine", "region": "us"}
+    assert record_arguments(LastDay, {}, 1, 2, market) == {"model": 1}

@@ -150,6 +150,33 @@ def test_objects_may_stand_for_their_configs(face: Face) -> None:
     assert recorder.list_metrics()["last"] == pytest.approx(3 * dataset._rows["x"].iloc[-2])
 
 
+def test_a_data_set_may_tell_the_prices_to_trade_on(face: Face) -> None:
+    record = {
+        "class": "PortAnaRecord",
+        "kwargs": {
+            "config": {
+                "strategy": {
+                    "class": "TopkDropoutStrategy",
+                    "module_path": "qlib.contrib.strategy",
+                    "kwargs": {"signal": "<PRED>", "topk": 2, "n_drop": 1},
+                },
+                "backtest": {
+                    "start_time": "2024-01-02",
+                    "end_time": "2024-01-05",
+                    "account": 1e6,
+                    "benchmark": ["S0"],
+                    "exchange_kwargs": {"deal_price": "close"},
+                },
+            }
+        },
+    }
+    task = {**TASK, "dataset": f"{PARTS}.PricedPanel", "record": [TASK["record"][0], record]}
+    recorder = face("task_train", task, "alpha", uri=face.uri)
+    report = recorder.load_object("portfolio_analysis/report_normal_1day.pkl")
+    assert len(report) == 4
+    assert report["value"].iloc[-1] > 0
+
+
 def test_a_model_that_fails_ends_its_run_failed_and_keeps_the_task(face: Face) -> None:
     task = {**TASK, "model": {"class": "Failing", "module_path": PARTS}}
     with pytest.raises(ZeroDivisionError):
