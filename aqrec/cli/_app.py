@@ -109,7 +109,7 @@ def demo(
     refit: Annotated[Refit, typer.Option(help="How often the model is fitted anew.")] = Refit.QUARTER,
     as_json: AsJson = False,
 ) -> None:
-    """Record an example: 22 years of real prices, a model fitted walk-forward, its signal analysed."""
+    """Record an example: 22 years of real prices, a model fitted walk-forward, its signal judged and traded."""
     from aqrec.cli._demo import demo as command  # noqa: PLC0415
 
     command(store, refit.value, as_json=as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import shlex
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -15,7 +16,6 @@ from aqrec.cli._text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    import pandas as pd
     from rich.console import Console
 
     from aqrec.demo import DemoDataset, FoldInfo, RidgeModel
@@ -27,11 +27,13 @@ __all__ = ["demo"]
 _EXPERIMENT = "demo"
 _NAME = "ridge"
 _CHART_ROWS = 8
-_RECORDS = 4
+_COST = 0.0005
+"""Of a traded value, each way"""
+_RECORDS = 5
 """Steps of the second progress bar."""
 
 Refit = Literal["year", "quarter", "month"]
-Figures = dict[str, "pd.Series[Any]"]
+Figures = dict[str, Any]
 
 
 def demo(store: str, refit: str, *, as_json: bool) -> None:
@@ -50,10 +52,11 @@ def demo(store: str, refit: str, *, as_json: bool) -> None:
 
 def _record(store: str, refit: Refit) -> tuple[str, Figures]:
     with _progress() as tell:
-        from aqrec.demo import DemoDataset, RidgeModel  # noqa: PLC0415 - loads pandas
+        from aqrec.demo import DemoDataset, RidgeModel, load_quotes  # noqa: PLC0415 - loads pandas
         from aqrec.sync import open_recorder  # noqa: PLC0415
-        from aqrec.sync.templates import SigAnaRecord, SignalRecord  # noqa: PLC0415
+        from aqrec.sync.templates import PortAnaRecord, SigAnaRecord, SignalRecord  # noqa: PLC0415
 
+        plots = importlib.util.find_spec("matplotlib") is not None
         dataset, model = DemoDataset(), RidgeModel(refit=refit)
         with open_recorder(store, experiment=_EXPERIMENT, name=_NAME) as recorder:
             recorder.log_params(**_params(dataset, model))
@@ -66,10 +69,17 @@ def _record(store: str, refit: Refit) -> tuple[str, Figures]:
             tell("Predicting", 0, _RECORDS)
             SignalRecord(model, dataset, recorder).generate()
             tell("Analysing", 1, _RECORDS)
-            figures = SigAnaRecord(recorder, ana_long_short=True).generate() or {}
-            tell("Comparing folds", 2, _RECORDS)
+            figures = SigAnaRecord(recorder, ana_long_short=True, plots=plots).generate() or {}
+            tell("Trading", 2, _RECORDS)
+            figures |= (
+                PortAnaRecord(
+                    recorder, _portfolio(dataset), quotes=load_quotes(), region="us", plots=plots
+                ).generate()
+                or {}
+            )
+            tell("Comparing folds", 3, _RECORDS)
             _log_folds(recorder, model, figures)
-            tell("Storing", 3, _RECORDS)
+            tell("Storing", 4, _RECORDS)
             objects: dict[str, Any] = {"model.pkl": model}
             recorder.save_objects(**objects)
         return recorder.id, figures
@@ -90,6 +100,17 @@ def _params(dataset: DemoDataset, model: RidgeModel) -> dict[str, Any]:
         "days": days,
         "segments": {name: [str(day.date()) for day in ends] for name, ends in dataset.segments.items()},
     }
+
+
+def _portfolio(dataset: DemoDataset) -> dict[str, Any]:
+    """Hold half of the stocks, exchange at most one a day, and compare with holding all of them."""
+    strategy = {
+        "class": "TopkDropoutStrategy",
+        "kwargs": {"signal": "<PRED>", "topk": len(dataset.prices.columns) // 2, "n_drop": 1},
+    }
+    costs = {"open_cost": _COST, "close_cost": _COST, "min_cost": 0}
+    backtest = {"account": 1_000_000, "benchmark": list(dataset.prices.columns), "exchange_kwargs": costs}
+    return {"strategy": strategy, "backtest": backtest}
 
 
 def _log_folds(recorder: Recorder, model: RidgeModel, figures: Figures) -> None:
@@ -140,10 +161,16 @@ def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures,
     console.print()
     _show_chart(console, figures)
     console.print()
+    _show_portfolio(console, figures)
+    console.print()
     note(
         console,
-        "20 stocks, before costs. The model's settings were chosen on 1995-2000, before the test period.",
+        f"20 stocks that are large today: what they earned by growing is in the benchmark, too, which holds all of them. "
+        f"Half of them held, one exchanged a day, costs of {_COST:.2%} each way. The model's settings were chosen on "
+        "1995-2000, before the test period.",
     )
+    console.print()
+    _show_pictures(console, view, doc, figures)
     console.print()
     _show_way(console, view, doc, short, store)
 
@@ -188,6 +215,42 @@ def _show_chart(console: Console, figures: Figures) -> None:
     total = ic.cumsum().tolist()
     ends = (f"{ic.index[0].date()}", f"{ic.index[-1].date()}")
     print_chart(console, range(len(total)), total, ends, _CHART_ROWS)
+
+
+def _show_portfolio(console: Console, figures: Figures) -> None:
+    from aqrec.analysis import risk_analysis  # noqa: PLC0415
+
+    report, excess = figures["report_normal_1day.pkl"], figures["port_analysis_1day.pkl"]["risk"]
+    columns = {
+        "portfolio": risk_analysis(report["return"] - report["cost"])["risk"],
+        "benchmark": risk_analysis(report["bench"])["risk"],
+        "excess": excess["excess_return_with_cost"],
+        "before costs": excess["excess_return_without_cost"],
+    }
+    console.print(cell("Portfolio", "bold"))
+    table = data_table()
+    table.add_column("risk", style="cyan", no_wrap=True)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True, style="bold" if name == "excess" else "")
+    for key, name, form in (
+        ("annualized_return", "ann. return", "{:.1%}"),
+        ("std", "daily std", "{:.2%}"),
+        ("information_ratio", "info. ratio", "{:.2f}"),
+        ("max_drawdown", "max drawdown", "{:.1%}"),
+    ):
+        table.add_row(name, *(form.format(float(risk[key])) for risk in columns.values()))
+    console.print(table)
+
+
+def _show_pictures(console: Console, view: StoreView, doc: RunDocument, figures: Figures) -> None:
+    """Say where the pictures are. Not wrapped, so that it can be copied."""
+    pages = ("sig_analysis/signal.html", "portfolio_analysis/report_1day.html")
+    if "signal.html" not in figures:
+        note(console, "For pictures of all this: pip install 'aqrec[plots]'")
+        return
+    console.print(cell("Pictures", "bold"))
+    for page in pages:
+        console.print(cell(f"  {view.folder(doc)}/artifacts/{page}"), soft_wrap=True)
 
 
 def _show_way(console: Console, view: StoreView, doc: RunDocument, short: str, store: str) -> None:

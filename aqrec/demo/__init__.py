@@ -7,7 +7,7 @@ years.
 Importing this package loads pandas; ``import aqrec`` does not reach it.
 """
 
-from aqrec.demo._data import load_index, load_prices
+from aqrec.demo._data import load_index, load_prices, load_quotes
 from aqrec.demo._dataset import DemoDataset
 from aqrec.demo._features import FEATURES, LABEL, LABEL_HORIZON, features_and_labels
 from aqrec.demo._model import FoldInfo, RidgeModel
@@ -22,4 +22,5 @@ __all__ = [
     "features_and_labels",
     "load_index",
     "load_prices",
+    "load_quotes",
 ]

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pandas as pd
 
-__all__ = ["load_index", "load_prices"]
+__all__ = ["load_index", "load_prices", "load_quotes"]
 
 
 def load_prices() -> pd.DataFrame:
@@ -34,6 +34,22 @@ def load_index() -> pd.Series[float]:
         float64, named ``SP500``, in points, without dividends.
     """
     return _read("sp500_index.csv.gz")["SP500"]
+
+
+def load_quotes() -> pd.DataFrame:
+    """Return the closes of `load_prices` as quotes for `aqrec.backtest.backtest`.
+
+    Returns
+    -------
+    DataFrame
+        166,260 rows; columns ``datetime``, ``instrument``, ``$close``, and ``$change``, the return since the close of
+        the day before (NaN on the first). Without ``$factor``: adjusted prices are traded in any amount.
+    """
+    prices = load_prices()
+    fields = {"$close": prices, "$change": prices / prices.shift(1) - 1}
+    columns = {name: table.to_numpy().ravel() for name, table in fields.items()}
+    index = pd.MultiIndex.from_product([prices.index, prices.columns], names=["datetime", "instrument"])
+    return pd.DataFrame(columns, index).reset_index()
 
 
 def _read(name: str) -> pd.DataFrame:

@@ -1,14 +1,15 @@
-"""``aqrec demo``: the main job, from prices to a signal's figures."""
+"""``aqrec demo``: the main job, from prices to a portfolio judged."""
 
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from aqrec.analysis import calc_ic, calc_long_short_return
-from aqrec.demo import DemoDataset, RidgeModel
+from aqrec.analysis import calc_ic, calc_long_short_return, risk_analysis
+from aqrec.demo import DemoDataset, RidgeModel, load_prices
 from aqrec.sync import ExperimentManager
 from tests.cli.conftest import Cli
 from tests.cli.test_app import _on_a_terminal
@@ -50,7 +51,8 @@ def test_a_demo_records_what_was_computed(
     assert run["params"]["alpha"] == model.alpha
     assert run["params"]["segments"]["test"] == ["2001-01-01", "2022-12-31"]
     paths = {ref["path"] for ref in run["artifacts"]}
-    files = {"ic.pkl", "ric.pkl", "long_short_r.pkl", "long_avg_r.pkl"}
+    files = {"ic.pkl", "ric.pkl", "long_short_r.pkl", "long_avg_r.pkl", "groups.png", "signal.html"}
+    assert {"portfolio_analysis/report_1day.html", "portfolio_analysis/drawdown_1day.png"} <= paths
     assert paths >= {
         "pred.pkl",
         "label.pkl",
@@ -61,6 +63,14 @@ def test_a_demo_records_what_was_computed(
 
     with ExperimentManager(str(store)) as manager:
         recorder = manager.get_recorder(recorder_id=run["run_id"])
+        report = recorder.load_object("portfolio_analysis/report_normal_1day.pkl")
+        held = recorder.load_object("portfolio_analysis/positions_normal_1day.pkl")
+        excess = risk_analysis(report["return"] - report["bench"] - report["cost"])["risk"]
+        key = "1day.excess_return_with_cost.annualized_return"
+        assert last[key] == pytest.approx(excess["annualized_return"], rel=1e-12)
+        assert {len(day.stocks) for day in list(held.values())[5:]} == {10}
+        everything = load_prices().pct_change().mean(axis=1).loc[report.index]
+        np.testing.assert_allclose(report["bench"], everything, atol=1e-6)
         pd.testing.assert_series_equal(recorder.load_object("sig_analysis/ic.pkl"), ic)
         pd.testing.assert_series_equal(recorder.load_object("pred.pkl")["score"], pred)
         folds = recorder.metric_history("test_ic")
@@ -72,10 +82,12 @@ def test_a_demo_records_what_was_computed(
 def test_a_demo_tells_how_to_look_further_and_each_way_works(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run twice in one store, in a narrow terminal, below a folder whose name must be quoted."""
+    """Run twice in one store, with and without matplotlib, in a narrow terminal, below a folder whose name must be quoted."""
     monkeypatch.chdir(tmp_path)
-    shown = [cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok() for _ in range(2)]
-    for ended in shown:
+    shown = [cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok()]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    shown.append(cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok())
+    for ended, pictures in zip(shown, (["signal.html", "report_1day.html"], []), strict=True):
         assert ended.err == ""
         assert "\x1b" not in ended.out
         for text in (
@@ -86,12 +98,17 @@ def test_a_demo_tells_how_to_look_further_and_each_way_works(
             "Long-Short Ann Return",
             "Cumulative IC",
             "before costs",
+            "max drawdown",
         ):
             assert text in ended.out
         commands = re.findall(r"^  (aqrec .*)$", ended.out, re.MULTILINE)
         assert [shlex.split(command)[1] for command in commands] == ["ls", "show", "history", "get"]
         for command in commands:
             cli(*shlex.split(command)[1:]).ok()
+        pages = re.findall(r"^  (.*\.html)$", ended.out, re.MULTILINE)
+        assert [Path(page).name for page in pages] == pictures
+        assert ("pip install 'aqrec[plots]'" in ended.out) == (not pictures)
+        assert all(Path(page).is_file() for page in pages)
         [folder] = re.findall(r"^Files\n  (.*)$", ended.out, re.MULTILINE)
         assert (Path(folder) / "run.json").is_file()
         other = [line for line in ended.out.splitlines() if len(line) > 60 and not line.startswith("  ")]

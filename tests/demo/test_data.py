@@ -5,7 +5,7 @@ from importlib import resources
 import numpy as np
 import pandas as pd
 
-from aqrec.demo import load_index, load_prices
+from aqrec.demo import load_index, load_prices, load_quotes
 
 
 def test_prices():
@@ -45,3 +45,15 @@ def test_notice_is_carried_with_the_data():
     assert "BSD 3-Clause License" in folder.joinpath("LICENSE.skfolio").read_text()
     notice = folder.joinpath("README.md").read_text()
     assert all(item.name in notice for item in folder.iterdir() if item.name != "README.md")
+
+
+def test_quotes():
+    """The closes and their changes, as the backtest takes them."""
+    quotes, prices = load_quotes(), load_prices()
+
+    assert list(quotes.columns) == ["datetime", "instrument", "$close", "$change"]
+    assert len(quotes) == prices.size == 166_260
+    apple = quotes[quotes["instrument"] == "AAPL"].set_index("datetime")
+    np.testing.assert_array_equal(apple["$close"], prices["AAPL"])
+    np.testing.assert_allclose(apple["$change"].iloc[1:], prices["AAPL"].pct_change().iloc[1:], atol=1e-15)
+    assert np.isnan(apple["$change"].iloc[0])
