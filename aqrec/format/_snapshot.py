@@ -21,7 +21,7 @@ from aqrec.errors import CorruptError
 from aqrec.format import _values as values
 from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, latest
 from aqrec.format._experiment import ExperimentDocument
-from aqrec.format._records import FORMAT_VERSION, ArtifactRef, ArtifactVersion, MetricSummary
+from aqrec.format._records import FORMAT_VERSION, ArtifactRef, ArtifactVersion, Footer, MetricSummary
 
 __all__ = [
     "LEVEL",
@@ -44,6 +44,7 @@ LEVEL: Final = sum(
         ArtifactRef,
         ArtifactRival,
         ArtifactVersion,
+        Footer,
         MetricSummary,
         ExperimentDocument,
     )

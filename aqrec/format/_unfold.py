@@ -72,9 +72,7 @@ def unfold(doc: RunDocument) -> Iterator[RunEvent]:
         metrics = doc.metrics.get(writer, {})
         yield MetricsSummarised(clock=0, run_id=run, writer=writer, through=through, metrics=metrics)
     for part in doc.sealed:
-        yield Sealed(
-            clock=0, run_id=run, writer=part.writer, key=part.key, through=part.through, points=part.points
-        )
+        yield Sealed(clock=0, run_id=run, **msgspec.structs.asdict(part))
     for writer, count in doc.dropped.items():
         yield PointsDropped(clock=0, run_id=run, writer=writer, count=count)
     for path, ref in doc.artifacts.items():

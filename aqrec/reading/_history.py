@@ -42,6 +42,7 @@ async def read_metric_history(
     """
     parts: list[HistoryPart] = []
     complete = False
+    missing = ""
     doc = await document()
     for _ in range(_ATTEMPTS):
         gone: ObjectNotFoundError | None = None
@@ -54,9 +55,12 @@ async def read_metric_history(
         # A segment goes only when its seal can be read: no new seal since, so none went while it was read.
         latest = await document()
         if latest.sealed == doc.sealed:
-            if gone is not None:
+            if gone is None:
+                break
+            if str(gone) == missing:
                 raise gone
-            break
+            # The seal may have been known before: then the segment is not listed any more, and not needed.
+            missing = str(gone)
         doc, complete = latest, False
     if not complete:
         logger.error(

@@ -261,9 +261,9 @@ async def _clean(store: Store, head: Head, logs: Sequence[str], grace: float) ->
         async for info in store.list(layout.HEADS)
         if (number := layout.head_number(info.key)) is not None
     }
-    if max(written, default=0) != head.number:
+    if not _counts(head, written):
         return None
-    before = written[head.number] - int(grace * 1000)
+    before = written.get(head.number, 0) - int(grace * 1000)
     gone = list(logs)
     numbers = sorted(written)
     gone += [
@@ -283,6 +283,11 @@ async def _clean(store: Store, head: Head, logs: Sequence[str], grace: float) ->
             gone.append(info.key)
     await store.delete(gone)
     return len(gone)
+
+
+def _counts(head: Head, numbers: Iterable[int]) -> bool:
+    """Whether a head that was created is the current one, and no fold that slept has made a number again."""
+    return max(numbers, default=0) == head.number
 
 
 async def compact(catalog: Catalog, *, grace: float = GRACE) -> Compaction:

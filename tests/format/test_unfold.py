@@ -5,13 +5,52 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqrec.format._document import RunDocument, apply, document_to_json
-from aqrec.format._records import RunEvent
+from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, apply, document_to_json
+from aqrec.format._records import ArtifactRef, ArtifactVersion, Footer, MetricSummary, RunEvent
 from aqrec.format._unfold import merge
 from tests.format.support import RUN, RUN_EVENTS
+
+
+def test_nothing_of_a_document_is_left_out() -> None:
+    """A field that is added to a document must come back, too."""
+    ref = ArtifactRef(
+        path="a", key="k", size=1, checksum="c", writer="w", earlier=[ArtifactVersion(size=2, checksum="d")]
+    )
+    doc = RunDocument(
+        run_id=RUN,
+        experiment_id="e",
+        experiment_name="alpha",
+        name="n",
+        parent="p",
+        status="FINISHED",
+        status_reason="why",
+        created=1,
+        start_time=2,
+        end_time=3,
+        params={"a": 1},
+        param_conflicts={"a": [2]},
+        tags={"t": 1},
+        metrics={"w": {"m": MetricSummary(1, 2, 3, 4.0, 5.0, 6.0)}},
+        through={"w": 7},
+        artifacts={"a": ref},
+        rivals={"a": [ArtifactRival(clock=1, ref=msgspec.structs.replace(ref, writer="v"))]},
+        sealed=[SealedPart(writer="w", key="k", through=7, points=1, footer=Footer(size=1, crc=2))],
+        dropped={"w": 8},
+        deleted=True,
+        creator="w",
+        own_id=True,
+        clocks={"run": 1, "name": 2, "status": 3, "deleted": 4, "params.a": 5, "tags.t": 6, "artifacts.a": 7},
+    )
+    empty = RunDocument(run_id="")
+    for name in RunDocument.__struct_fields__:
+        assert name == "format" or getattr(doc, name) != getattr(empty, name), f"give {name} a value here"
+    again = RunDocument(run_id=RUN)
+    merge(again, doc)
+    assert again == doc
 
 
 def fold(events: Sequence[RunEvent]) -> RunDocument:

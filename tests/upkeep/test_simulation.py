@@ -1,0 +1,93 @@
+"""Whatever the interleaving of writers, folds and readers: what was acknowledged is found by every reader, once."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from aqrec.engine import Engine
+from aqrec.format._document import RunDocument
+from aqrec.format._records import RunCreated, StatusSet
+from aqrec.options import Options
+from aqrec.upkeep import _fold
+from tests.engine.support import serve
+from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
+
+SEEDS = 40
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Failures are the point, and each is logged."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def _violations(seeds: range) -> tuple[dict[int, list[str]], Counter[str]]:
+    found: dict[int, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for seed in seeds:
+        simulation = simulate(seed)
+        counts += simulation.counts
+        if simulation.violations:
+            found[seed] = simulation.violations
+    return found, counts
+
+
+def test_no_interleaving_loses_or_doubles_anything() -> None:
+    found, counts = _violations(range(SEEDS))
+    assert not found
+    for what in ("folded", "overtaken", "died", "failed", "reads", "histories", "ends"):
+        assert counts[what] > SEEDS / 10, f"the simulation has hardly {what}"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(6 * 3600)
+def test_thousands_of_interleavings_lose_and_double_nothing() -> None:
+    found, _ = _violations(range(SEEDS, SEEDS + 5_000))
+    assert not found
+
+
+def test_a_seed_determines_what_happens() -> None:
+    assert simulate(7).counts == simulate(7).counts
+
+
+def test_without_looking_at_the_heads_again_events_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation is able to fail: it finds what the rule is there for."""
+    monkeypatch.setattr(_fold, "_counts", lambda *_: True)
+    assert any(simulate(seed).violations for seed in range(60))
+
+
+def test_a_day_of_recording_takes_two_thousand_requests_at_most() -> None:
+    loop = VirtualLoop()
+    requests: Counter[str] = Counter()
+    url = serve(lambda: SimulatedStore({}, None, requests))
+
+    async def day() -> None:
+        import asyncio
+
+        engine = begin(Engine(url, Options(provenance=False, spool=None)), loop)
+        await engine.open()
+        state = engine.run_state(RunDocument(run_id="r"), made_id=True)
+        engine.run_started(state)
+        clock = engine.clock.now
+        engine.post(
+            RunCreated(clock=clock(), run_id="r", experiment_id="e", experiment_name="alpha", name="n")
+        )
+        engine.post(StatusSet(clock=clock(), run_id="r", status="RUNNING", time=1))
+        for step in range(24 * 360):
+            state.points.log(step, {f"m{number}": float(step) for number in range(10)})
+            await asyncio.sleep(10)
+        engine.post(StatusSet(clock=clock(), run_id="r", status="FINISHED", time=2))
+        await engine.seal_early(state)
+        await engine.acknowledge()
+        await engine.run_ended(state)
+        await engine.close()
+
+    with Clock(loop):
+        loop.run_until_complete(day())
+    loop.close()
+    assert requests.total() <= 2_000, requests
+    assert requests["put"] > 500, "somebody who looks finds news every few minutes"
