@@ -58,6 +58,8 @@ class Sealer:
         self._early: dict[str, list[Sealed]] = {}
         self._untold: set[str] = set()
         """Runs whose latest seal is not in the log of events yet"""
+        self._not_durable: set[str] = set()
+        """Runs whose latest seal may be lost in a crash: their journal stays"""
         self.points = 0
 
     async def run_ended(self, state: RunState) -> list[Sealed]:
@@ -68,6 +70,7 @@ class Sealer:
             sealed = self._early.pop(state.run_id, []) + await self._seal([state], bulk=False)
             if sealed:
                 await self._host.flush()
+                self._not_durable.discard(state.run_id)
                 await self.free_journal()
             self._forget(state)
             return sealed
@@ -125,8 +128,9 @@ class Sealer:
             while True:
                 states, self._waiting, self._waiting_points = list(self._waiting.values()), {}, 0
                 try:
-                    if await self._seal(states, bulk=True):
+                    if sealed := await self._seal(states, bulk=True):
                         await self._host.flush()
+                        self._not_durable.difference_update(part.run_id for part in sealed)
                         await self.free_journal()
                 except Exception as error:  # noqa: BLE001 - they stay in the journal, whatever went wrong
                     for state in states:
@@ -208,6 +212,7 @@ class Sealer:
             footer=footer,
         )
         self._untold.add(state.run_id)
+        self._not_durable.add(state.run_id)
         self._host.post(event)
         return event
 
@@ -246,7 +251,8 @@ class Sealer:
         """Whether a segment holds points that are nowhere else."""
         runs = self._host.runs
         return self._host.options.seal == "never" or any(
-            run_id in runs and runs[run_id].unsealed for run_id in segment.runs
+            run_id in self._not_durable or (run_id in runs and runs[run_id].unsealed)
+            for run_id in segment.runs
         )
 
     async def free_journal(self) -> None:
