@@ -398,10 +398,10 @@ def _engine(recorder: aqrec.Recorder) -> Engine:
 
 
 async def test_a_heartbeat_names_the_running_runs(monkeypatch: pytest.MonkeyPatch, counted: Counted) -> None:
-    import aqrec.engine._engine as module
+    import aqrec.engine._pace as module
     from aqrec.format._records import Heartbeat, decode_events
 
-    monkeypatch.setattr(module, "_HEARTBEAT", 0.05)
+    monkeypatch.setattr(module, "HEARTBEAT", 0.05)
     async with aqrec.ExperimentManager(counted.url, options=options(segment=0.01)) as manager:
         running, ended = await start(manager, "running"), await start(manager, "ended")
         await ended.end_run()
