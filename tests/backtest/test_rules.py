@@ -203,7 +203,7 @@ def test_proceeds_that_settle_later_cannot_be_spent_today() -> None:
     report, positions = later["1day"]
     assert report["cash"].tolist() == [0.0, 0.0]
     assert report["account"].tolist() == [10.0, 10.0]
-    first = positions[quotes.days[0]]
+    first = positions[report.index[0]]
     assert (first.cash_delay, first.get_cash(), first.get_cash(include_settle=True)) == (10.0, 0.0, 10.0)
     assert first.position["cash_delay"] == 10.0
 
