@@ -330,8 +330,24 @@ def unfamiliar(payload: bytes, events: list[Event | UnknownEvent]) -> list[bytes
     return [
         bytes(raw)
         for raw, event in zip(_raws.decode(payload), events, strict=True)
-        if isinstance(event, UnknownEvent) or _encoder.encode(event) != bytes(raw)
+        if isinstance(event, UnknownEvent) or not _keeps(_encoder.encode(event), bytes(raw))
     ]
+
+
+def _keeps(written: bytes, stored: bytes) -> bool:
+    """Whether what would be written has all that was stored; an event of an earlier version may lack a field."""
+    return written == stored or _has(msgspec.msgpack.decode(written), msgspec.msgpack.decode(stored))
+
+
+def _has(new: Any, old: Any) -> bool:
+    if isinstance(old, dict) and isinstance(new, dict):
+        fields: dict[Any, Any] = old
+        return all(key in new and _has(new[key], value) for key, value in fields.items())
+    if isinstance(old, list) and isinstance(new, list):
+        before: list[Any] = old
+        after: list[Any] = new
+        return len(before) == len(after) and all(map(_has, after, before))
+    return _encoder.encode(new) == _encoder.encode(old)
 
 
 def join_events(raws: list[bytes]) -> bytes:
