@@ -1,12 +1,14 @@
 """How fast and with how much memory a large object is saved and loaded.
 
-Compares `aqrec.artifacts` with plain ``pickle.dump(protocol=5)`` + ``fsync`` and ``pickle.load``. Each
+Compares with plain ``pickle.dump(protocol=5)`` + ``fsync`` and ``pickle.load``: the functions of
+`aqrec.artifacts` on a file, and a recorder's ``save_objects`` and ``load_object`` on a local store. Each
 measurement is a process of its own; the sides take turns within a round, and the best of the rounds counts.
 
-    python -m benchmarks.objects [--megabytes 500] [--rounds 5] [--folder /tmp]
+    python benchmarks/objects.py [--quick] [--megabytes 500] [--rounds 5] [--folder /tmp]
 
-"memory" is the peak of the resident set during the call over what interpreter and imports had, so that saving
-cannot be below 1.00 objects.
+``--quick`` takes objects of 50 MB, of which the fixed costs of a call are a larger share, and has no bars for
+speed. Memory is the peak of the resident set during the call over what interpreter and imports had, so that
+saving cannot be below the object.
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import pickle
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,10 +29,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from _table import Row, show
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIDES = ("plain pickle", "aqrec trusted", "aqrec restricted")
+PLAIN = "plain pickle"
+SIDES = (PLAIN, "functions, trusted", "functions, restricted", "recorder, trusted", "recorder, restricted")
 KINDS = ("frame", "prediction", "strings")
 ENOUGH_SPEED = 0.90
 ENOUGH_MEMORY = (1.1, 64e6)
@@ -53,28 +61,58 @@ def make(kind: str, size: int) -> Any:
     return pd.DataFrame({"note": pd.array(numbers, dtype="string[pyarrow]")}, copy=False)
 
 
-def saver(side: str) -> Callable[[BinaryIO, Any], None]:
-    if side == "plain pickle":
-        return lambda file, obj: pickle.dump(obj, file, protocol=5)
-    from aqrec.artifacts import write_object
+def trust_of(side: str) -> Any:
+    return "trusted" if side.endswith("trusted") else "restricted"
 
-    return lambda file, obj: record_digest(file, write_object(file, obj, codec="pickle"))
+
+def saver(side: str, path: Path) -> Callable[[Any], None]:
+    """Return what saves an object so that it is durable."""
+    if side.startswith("recorder"):
+        from aqrec.options import Options
+        from aqrec.sync import ExperimentManager
+
+        manager = ExperimentManager(str(path), options=Options(provenance=False))
+        recorder = manager.start_exp(recorder_id="r").get_recorder()
+        return lambda obj: recorder.save_objects(**{"object.pkl": obj})
+    if side == PLAIN:
+        write: Callable[[BinaryIO, Any], object] = lambda file, obj: pickle.dump(obj, file, protocol=5)  # noqa: E731
+    else:
+        from aqrec.artifacts import write_object
+
+        write = lambda file, obj: record_digest(file, write_object(file, obj, codec="pickle"))  # noqa: E731
+
+    def save(obj: Any) -> None:
+        with path.open("wb") as file:
+            write(file, obj)
+            file.flush()
+            os.fsync(file.fileno())
+
+    return save
 
 
 def record_digest(file: BinaryIO, digest: Any) -> None:
     Path(f"{file.name}.json").write_text(json.dumps([digest.size, digest.checksum]), encoding="utf-8")
 
 
-def loader(side: str) -> Callable[[BinaryIO], Any]:
-    if side == "plain pickle":
-        return pickle.load
-    from aqrec.artifacts import TrustPolicy, read_object
+def loader(side: str, path: Path) -> Callable[[], Any]:
+    """Return what loads the object that another process has saved."""
+    if side.startswith("recorder"):
+        from aqrec.sync import ExperimentManager
 
-    trust = TrustPolicy("trusted" if side == "aqrec trusted" else "restricted")
+        recorder = ExperimentManager(str(path)).get_recorder(recorder_id="r")
+        return lambda: recorder.load_object("object.pkl", trust=trust_of(side))
+    if side == PLAIN:
+        read: Callable[[BinaryIO], Any] = pickle.load
+    else:
+        from aqrec.artifacts import TrustPolicy, read_object
 
-    def load(file: BinaryIO) -> Any:
-        size, checksum = json.loads(Path(f"{file.name}.json").read_text(encoding="utf-8"))
-        return read_object(file, codec="pickle", size=size, checksum=checksum, trust=trust)
+        size, checksum = json.loads(Path(f"{path}.json").read_text(encoding="utf-8"))
+        trust = TrustPolicy(trust_of(side))
+        read = lambda file: read_object(file, codec="pickle", size=size, checksum=checksum, trust=trust)  # noqa: E731
+
+    def load() -> Any:
+        with path.open("rb") as file:
+            return read(file)
 
     return load
 
@@ -94,7 +132,7 @@ def measure(action: str, side: str, kind: str, size: int, path: Path) -> None:
     for name in ("pandas", "pyarrow", "xxhash"):
         import_module(name)
 
-    work: Any = saver(side) if action == "save" else loader(side)
+    work: Any = saver(side, path) if action == "save" else loader(side, path)
     warm = make(kind, 100_000)
     with tempfile.TemporaryFile() as file:
         pickle.dump(warm, file)
@@ -107,7 +145,7 @@ def measure(action: str, side: str, kind: str, size: int, path: Path) -> None:
     if action == "save":
         # The page cache has room of this size already: a virtual machine may have to ask its host for more,
         # which takes ten times as long as the write.
-        with path.open("wb") as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent) as file:
             for _ in range(size // 1_000_000):
                 file.write(bytes(1_000_000))
             file.flush()
@@ -116,13 +154,9 @@ def measure(action: str, side: str, kind: str, size: int, path: Path) -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     start = time.perf_counter()
     if action == "save":
-        with path.open("wb") as file:
-            work(file, obj)
-            file.flush()
-            os.fsync(file.fileno())
+        work(obj)
     else:
-        with path.open("rb") as file:
-            obj = work(file)
+        obj = work()
     seconds = time.perf_counter() - start
     print(json.dumps({"seconds": seconds, "memory": peak() - baseline}))
 
@@ -139,41 +173,53 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
 
 
-def bar(share: float, width: int = 20) -> str:
-    return ("█" * round(min(share, 1.5) * width)).ljust(round(1.5 * width))
-
-
-def compare(kind: str, size: int, rounds: int, folder: Path) -> bool:
-    """Measure all sides and print the table of one kind of object; tell whether the targets are met."""
-    best: dict[tuple[str, str], dict[str, float]] = {}
+def compare(kind: str, size: int, rounds: int, folder: Path, *, bars: bool) -> list[Row]:
+    """Measure all sides of one kind of object."""
+    seconds: dict[tuple[str, str], float] = {}
+    memory: dict[tuple[str, str], float] = {}
     stored = 0
     for _ in range(rounds):
         for side in SIDES:
-            path = folder / f"{kind}-{side.replace(' ', '-')}.pkl"
+            place = folder / re.sub(r"\W+", "-", f"{kind}-{side}")
             for action in ("save", "load"):
-                found = child(action, side, kind, size, path)
-                known = best.setdefault((side, action), found)
-                known["seconds"] = min(known["seconds"], found["seconds"])
-                known["memory"] = max(known["memory"], found["memory"])
-            stored = path.stat().st_size
-            path.unlink()
-    met = True
-    limit = ENOUGH_MEMORY[0] * stored + ENOUGH_MEMORY[1]
-    print(
-        f"\n{kind}: {stored / 1e6:.0f} MB stored, best of {rounds} rounds; memory limit {limit / 1e6:.0f} MB"
-    )
-    print(f"{'':18}{'save':>9}{'load':>9}{'together':>10}  {'speed':30}{'':6}{'memory: save':>14}{'load':>9}")
-    plain = sum(best["plain pickle", action]["seconds"] for action in ("save", "load"))
-    for side in SIDES:
-        save, load = best[side, "save"], best[side, "load"]
-        total = save["seconds"] + load["seconds"]
-        print(
-            f"{side:18}{save['seconds']:8.3f}s{load['seconds']:8.3f}s{total:9.3f}s  {bar(plain / total)}"
-            f"{plain / total:5.0%} {save['memory'] / 1e6:11.0f} MB{load['memory'] / 1e6:6.0f} MB"
+                found = child(action, side, kind, size, place)
+                seconds[side, action] = min(seconds.get((side, action), math.inf), found["seconds"])
+                memory[side, action] = max(memory.get((side, action), 0.0), found["memory"])
+            if side == PLAIN:
+                stored = place.stat().st_size
+            if place.is_dir():
+                shutil.rmtree(place)
+            else:
+                place.unlink()
+    name = f"{kind} of {stored / 1e6:.0f} MB"
+    rows: list[Row] = []
+    for side in SIDES[1:]:
+        for actions in (("save",), ("load",), ("save", "load")):
+            ours, plain = (sum(seconds[who, action] for action in actions) for who in (side, PLAIN))
+            both = len(actions) > 1
+            rows.append(
+                Row(
+                    what=f"{name}, {side}: {' + '.join(actions)}",
+                    unit="s",
+                    ours=ours,
+                    peer=plain,
+                    better="lower",
+                    bar=ENOUGH_SPEED if bars and both else None,
+                )
+            )
+        limit = ENOUGH_MEMORY[0] * stored + ENOUGH_MEMORY[1]
+        most = max(memory[side, action] for action in ("save", "load"))
+        rows.append(
+            Row(
+                what=f"{name}, {side}: peak memory; peer is 1.1 x object + 64 MB",
+                unit="B",
+                ours=most,
+                peer=limit,
+                better="lower",
+                bar=1,
+            )
         )
-        if side != "plain pickle":
-            met &= plain / total >= ENOUGH_SPEED and max(save["memory"], load["memory"]) <= limit
-    return met
+    return rows
 
 
 def main() -> int:
@@ -182,19 +228,20 @@ def main() -> int:
         measure(action, side, kind, int(size), Path(path))
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--megabytes", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="objects of 50 MB, one round, no bars for speed")
+    parser.add_argument("--megabytes", type=int)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--kind", choices=KINDS, action="append")
     arguments = parser.parse_args()
+    quick = arguments.quick
+    size = (arguments.megabytes or (50 if quick else 500)) * 1_000_000
+    rounds = arguments.rounds or (1 if quick else 5)
+    kinds = arguments.kind or (["frame"] if quick else KINDS)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        met = [
-            compare(kind, arguments.megabytes * 1_000_000, arguments.rounds, Path(folder))
-            for kind in arguments.kind or KINDS
-        ]
-    verdict = "met" if all(met) else "MISSED"
-    print(f"\ntargets (speed ≥ {ENOUGH_SPEED:.0%}, memory ≤ 1.1 x object + 64 MB): {verdict}")
-    return 0 if all(met) else 1
+        rows = [row for kind in kinds for row in compare(kind, size, rounds, Path(folder), bars=not quick)]
+    title = f"objects on local disk, best of {rounds} rounds; peer: pickle protocol 5, fsync"
+    return 0 if show(title, rows) else 1
 
 
 if __name__ == "__main__":
