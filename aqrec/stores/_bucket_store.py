@@ -343,6 +343,8 @@ class BucketStore(Store):
 
     async def _put_stream(self, key: str, write: Callable[[BinaryIO], T], parts: Parts, effort: Effort) -> T:
         job = asyncio.ensure_future(self._workers.run(partial(parts.write_with, write)))
+        # A call that is given up while it waits for a part does not come to awaiting the job.
+        job.add_done_callback(lambda done: None if done.cancelled() else done.exception())
         if not await parts.arrived():
             result, whole = await job
             parts.check()
