@@ -159,12 +159,13 @@ class Workspace:
                     recorder_id, None if recorder_id is not None else recorder_name, experiment.experiment_id
                 )
             except RecorderNotFoundError:
-                pass
+                # Not looked for again: ranks that start together all find nothing, and all make the same run.
+                run = self.new_run(experiment, recorder_name, recorder_id, parent)
             else:
                 run = self.handle(doc)
-                begin_run(run)
-                return ExperimentRef(self, doc.experiment_id, doc.experiment_name), run
-        run = await self.create_run(experiment, recorder_name, recorder_id, parent)
+                experiment = ExperimentRef(self, doc.experiment_id, doc.experiment_name)
+        else:
+            run = await self.create_run(experiment, recorder_name, recorder_id, parent)
         begin_run(run)
         return experiment, run
 

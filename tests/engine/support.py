@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from aqrec.stores import (
     register_store,
 )
 
-__all__ = ["HeldStore", "history", "options", "read", "serve"]
+__all__ = ["HeldStore", "history", "on_engine", "options", "read", "serve"]
 
 _makers: dict[str, Callable[[str], Store]] = {}
 
@@ -134,6 +134,15 @@ class _HeldAppender(WrapperAppender):
     def sync(self) -> None:
         self._store._wait()
         super().sync()
+
+
+def on_engine(recorder: aqrec.Recorder, function: Callable[[], Any]) -> Awaitable[Any]:
+    """Call a function on the thread that the store is used on."""
+
+    async def call() -> Any:
+        return function()
+
+    return recorder._run.session.run(call())
 
 
 async def history(recorder: aqrec.Recorder, key: str) -> list[tuple[int | None, float]]:

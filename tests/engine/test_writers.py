@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 import aqrec
 from aqrec.errors import InvalidInputError
 from aqrec.format import _ids as ids
+from aqrec.format import _layout as layout
+from aqrec.stores import LatencyStore, MemoryStore
 from tests._support import ROOT
-from tests.engine.support import history, options, read
+from tests.engine.support import history, on_engine, options, read, serve
 
 WORKER = """
     import asyncio, sys
@@ -373,3 +376,35 @@ async def test_creating_a_taken_id_is_refused(local_url: str) -> None:
 def test_interleaved_writers_agree_for_long(actions: list[tuple[int, str]], seal: Any) -> None:
     """As above, longer and more often."""
     asyncio.run(_interleave(actions, seal))
+
+
+async def test_ranks_that_start_a_run_together_all_get_it() -> None:
+    """Each finds no such run; none is refused because another one was a moment faster."""
+    name = uuid.uuid4().hex
+    others_run = asyncio.Event()
+    lists = 0
+
+    async def delay(operation: str, key: str) -> None:
+        nonlocal lists
+        if operation == "list" and key == layout.EVENTS:
+            lists += 1
+            if lists > 1:
+                await others_run.wait()
+
+    slow, fast = serve(lambda: LatencyStore(MemoryStore(name), delay)), serve(lambda: MemoryStore(name))
+    async with (
+        aqrec.ExperimentManager(slow, options=options()) as one,
+        aqrec.ExperimentManager(fast, options=options()) as other,
+    ):
+        starting = asyncio.create_task(one.start_exp(experiment_name="e", recorder_id="r", resume=True))
+        while not lists:
+            await asyncio.sleep(0)
+        experiment = await other.get_exp(experiment_name="e")
+        second = await experiment.start(recorder_id="r", resume=True)
+        second.log_metrics(x=2)
+        await second.end_run()
+        await on_engine(second, others_run.set)
+        first = await (await starting).get_recorder()
+        first.log_metrics(x=1)
+        await first.end_run()
+    assert sorted(value for _, value in await read(fast, "r", "x")) == [1.0, 2.0]

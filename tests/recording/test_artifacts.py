@@ -13,7 +13,7 @@ import pytest
 import aqrec
 from aqrec.errors import LoadObjectError, StorageError
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Torn, WrapperStore
-from tests.engine.support import options, serve
+from tests.engine.support import on_engine, options, serve
 
 NAME = "thing.json"
 
@@ -42,15 +42,6 @@ class Held(WrapperStore):
             self.reached.set()
             await self.after.wait()
         return result
-
-
-def on_engine(recorder: aqrec.Recorder, function: Callable[[], Any]) -> Any:
-    """Call a function on the thread that the store is used on."""
-
-    async def call() -> Any:
-        return function()
-
-    return recorder._run.session.run(call())
 
 
 async def load(url: str, run_id: str, name: str = NAME) -> Any:
