@@ -85,7 +85,7 @@ def rerun(
     old = recorder if isinstance(recorder, Recorder) else _find(recorder, uri)
     name = tasks.recorded_name(old.id, old.list_artifacts())
     config = tasks.recorded(old.id, old.load_object(name), name)
-    workflow = tasks.prepare(config, templates)
+    workflow = tasks.prepare(config, templates, recorded=True)
     start: dict[str, Any] = {"experiment_name": experiment_name}
     if experiment_name is None:
         start = {"experiment_id": old.experiment_id}

@@ -72,10 +72,12 @@ class Workflow(NamedTuple):
     qlib_init: dict[str, Any] | None
 
 
-def prepare(config: Config, templates: ModuleType, *, to_run: bool = True) -> Workflow:
-    """Read and check a workflow; raises `InvalidWorkflowError` with all that is wrong."""
+def prepare(
+    config: Config, templates: ModuleType, *, to_run: bool = True, recorded: bool = False
+) -> Workflow:
+    """Read and check a workflow; raises `InvalidWorkflowError` with all that is wrong. See `check_workflow`."""
     document = read(config)
-    check_workflow(document, templates, to_run=to_run)
+    check_workflow(document, templates, to_run=to_run, recorded=recorded)
     plain: dict[str, Any] = document.tree.plain()
     task = document.tree.plain()["task"]
     _resolve_paths(plain, document.file)

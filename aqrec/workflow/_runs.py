@@ -124,7 +124,7 @@ async def rerun(
     old = recorder if isinstance(recorder, Recorder) else await _find(recorder, uri)
     name = tasks.recorded_name(old.id, await old.list_artifacts())
     config = tasks.recorded(old.id, await old.load_object(name), name)
-    workflow = await call(tasks.prepare, config, templates)
+    workflow = await call(functools.partial(tasks.prepare, recorded=True), config, templates)
     start: dict[str, Any] = {"experiment_name": experiment_name}
     if experiment_name is None:
         start = {"experiment_id": old.experiment_id}

@@ -248,6 +248,16 @@ def test_a_recorded_run_is_run_again_from_its_record(face: Face, tmp_path: Path)
     assert face("rerun", by_hand.id, uri=face.uri).list_metrics() == first.list_metrics()
 
 
+def test_keys_with_anchors_of_their_own_do_not_hinder_a_second_run(face: Face, tmp_path: Path) -> None:
+    path = tmp_path / "w.yaml"
+    path.write_text(
+        f"experiment_nam: &days {{days: 3}}\ntask:\n  model: {PARTS}.Mean\n"
+        f"  dataset: {{class: Panel, module_path: {PARTS}, kwargs: *days}}\n"
+    )
+    first = face("run", path, uri=face.uri)
+    assert face("rerun", first.id, uri=face.uri).status == "FINISHED"
+
+
 def test_a_run_without_a_workflow_cannot_be_run_again(face: Face) -> None:
     with aqrec.sync.R.start(experiment_name="plain", uri=face.uri) as experiment:
         recorder = experiment.get_recorder()
