@@ -7,7 +7,7 @@ from importlib import resources
 
 import pandas as pd
 
-__all__ = ["load_index", "load_prices", "load_quotes"]
+__all__ = ["load_index", "load_prices", "load_quotes", "quotes_of"]
 
 
 def load_prices() -> pd.DataFrame:
@@ -45,7 +45,11 @@ def load_quotes() -> pd.DataFrame:
         166,260 rows; columns ``datetime``, ``instrument``, ``$close``, and ``$change``, the return since the close of
         the day before (NaN on the first). Without ``$factor``: adjusted prices are traded in any amount.
     """
-    prices = load_prices()
+    return quotes_of(load_prices())
+
+
+def quotes_of(prices: pd.DataFrame) -> pd.DataFrame:
+    """Return closes, one column for each instrument, in the form of `load_quotes`."""
     fields = {"$close": prices, "$change": prices / prices.shift(1) - 1}
     columns = {name: table.to_numpy().ravel() for name, table in fields.items()}
     index = pd.MultiIndex.from_product([prices.index, prices.columns], names=["datetime", "instrument"])

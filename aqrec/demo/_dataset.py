@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from aqrec.demo._data import load_prices
+from aqrec.demo._data import load_prices, quotes_of
 from aqrec.demo._features import FEATURES, LABEL, features_and_labels
 from aqrec.errors import InvalidInputError
 
@@ -53,6 +53,10 @@ class DemoDataset:
     def frame(self) -> pd.DataFrame:
         """All rows, as `features_and_labels` returns them."""
         return features_and_labels(self.prices)
+
+    def quotes(self) -> pd.DataFrame:
+        """Return the prices as `load_quotes` does; records of a workflow trade on them."""
+        return quotes_of(self.prices)
 
     def __getstate__(self) -> dict[str, Any]:
         # The frame is twelve times the prices and quickly made again.

@@ -35,7 +35,7 @@ def test_the_example_runs_and_runs_again_from_its_record(cli: Cli) -> None:
     heading = first.out.splitlines()[0]
     assert heading.startswith("workflow/")
     assert "FINISHED" in heading
-    for metric in ("IC", "ICIR", "Rank IC", "Long-Short Ann Return"):
+    for metric in ("IC", "ICIR", "Rank IC", "1day.excess_return_with_cost.annualized_return"):
         assert re.search(rf"^{metric} +-?0\.\d+$", first.out, re.MULTILINE)
     commands = re.findall(r"^  (aqrec .*)$", first.out, re.MULTILINE)
     assert [shlex.split(command)[1] for command in commands] == ["show", "run"]
@@ -72,7 +72,7 @@ def test_the_result_can_be_read_by_a_program(cli: Cli) -> None:
 
 
 def test_a_file_can_be_checked_alone(cli: Cli, tmp_path: Path) -> None:
-    assert cli("run", EXAMPLE, "--check").ok().out.endswith("is good: a model, a data set, 2 records\n")
+    assert cli("run", EXAMPLE, "--check").ok().out.endswith("is good: a model, a data set, 3 records\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -125,7 +125,7 @@ def test_wrong_usage_is_told(cli: Cli, words: list[str], code: int, message: str
 
 def test_a_terminal_sees_progress_that_goes_away(tmp_path: Path) -> None:
     seen = _on_a_terminal("run", EXAMPLE, "--store", tmp_path / "lab")
-    assert re.search(r"(model|SignalRecord|SigAnaRecord) .*[123]/4", seen)
+    assert re.search(r"(model|SignalRecord|SigAnaRecord|PortAnaRecord) .*[1234]/5", seen)
     assert "Record" not in seen[seen.rindex("FINISHED") :]
 
 

@@ -32,6 +32,13 @@ def test_segment(dataset):
     assert len(dataset.prepare("train")) + len(test) == len(dataset.frame.loc["1991-02-01":])
 
 
+def test_its_prices_can_be_traded_on(dataset):
+    quotes = dataset.quotes()
+
+    assert list(quotes.columns) == ["datetime", "instrument", "$close", "$change"]
+    assert len(quotes) == dataset.prices.size
+
+
 def test_slice_of_days(dataset):
     days = slice(pd.Timestamp("1992-01-01"), pd.Timestamp("1992-12-31"))
 
