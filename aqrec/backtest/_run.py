@@ -24,7 +24,7 @@ from ._results import Indicator, Position
 from ._signal import Signal, signal_days, signal_instruments, signal_series
 from ._step import Book, signal_of
 
-__all__ = ["backtest"]
+__all__ = ["backtest", "market_of"]
 
 PortfolioMetrics = dict[str, tuple[pd.DataFrame, dict[pd.Timestamp, Position]]]
 Indicators = dict[str, tuple[pd.DataFrame, Indicator]]
@@ -142,7 +142,7 @@ def backtest(
     holdings = _holdings(account)
     named = {*holdings, *(() if series is None else signal_instruments(series))}
     shared = (exchange_kwargs or {}).get("exchange")
-    market = _market(quotes, exchange_kwargs or {}, benchmark, holdings)
+    market = market_of(quotes, exchange_kwargs or {}, benchmark, holdings)
     first, last = _span(start_time, end_time, series, market)
     exchange = (
         _shared(shared, exchange_kwargs, named)
@@ -168,9 +168,10 @@ def backtest(
     )
 
 
-def _market(
+def market_of(
     quotes: Quotes | None, exchange_kwargs: Mapping[str, Any], benchmark: Any, also: Iterable[str]
 ) -> Market:
+    """Return the market that a backtest is given, with all that it may need of it."""
     if isinstance(quotes, Market):
         return quotes
     if isinstance(quotes, pd.DataFrame):

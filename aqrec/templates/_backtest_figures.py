@@ -12,6 +12,7 @@ import pandas as pd
 
 from aqrec.analysis import indicator_analysis, risk_analysis
 from aqrec.backtest import Exchange, backtest
+from aqrec.backtest._run import market_of
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.quotes import Market
 from aqrec.templates._backtest_plan import ANALYSED_TWICE
@@ -67,7 +68,8 @@ def pass_figures(
 ) -> list[dict[str, float]]:
     """Return the metrics of each pass; quotes and exchange are prepared once for all of them."""
     frame = _frame(pred)
-    plan = _with(plan, quotes=_market(plan.quotes))
+    if plan.quotes is not None:  # without any, the strategy is one that Qlib runs on its own
+        plan = _with(plan, quotes=_market(plan))
     results: list[dict[str, float]] = []
     for order in orders:
         signal = frame
@@ -183,16 +185,21 @@ def _frame(pred: Any) -> pd.DataFrame:
     return frame
 
 
-def _market(quotes: Any) -> Any:
-    return Market.from_frame(quotes) if isinstance(quotes, pd.DataFrame) else quotes
+def _market(plan: BacktestPlan) -> Market:
+    told = plan.backtest
+    return market_of(plan.quotes, told.get("exchange_kwargs") or {}, told.get("benchmark"), _held(plan))
+
+
+def _held(plan: BacktestPlan) -> set[str]:
+    """Return the names of the holdings to begin with."""
+    account = plan.backtest.get("account")
+    return {str(name) for name in account if name != "cash"} if isinstance(account, dict) else set()
 
 
 def _sharing(plan: BacktestPlan, frame: pd.DataFrame, outcome: Any) -> BacktestPlan:
     """Return the plan with one exchange for all passes, of the days that the first one has run."""
     days = next(iter(outcome[0].values()))[0].index
     names = {str(name) for name in frame.index.get_level_values("instrument").unique()}
-    account = plan.backtest.get("account")
-    held = {str(name) for name in account if name != "cash"} if isinstance(account, dict) else set[str]()
     keywords: dict[str, Any] = {
         "start_time": days[0],
         "end_time": days[-1],
@@ -201,7 +208,7 @@ def _sharing(plan: BacktestPlan, frame: pd.DataFrame, outcome: Any) -> BacktestP
     }
     for ignored in ("subscribe_fields", "freq"):
         keywords.pop(ignored, None)
-    exchange = keywords.get("exchange") or Exchange(plan.quotes.including(names | held), **keywords)
+    exchange = keywords.get("exchange") or Exchange(plan.quotes.including(names | _held(plan)), **keywords)
     return _with(plan, backtest={**plan.backtest, "exchange_kwargs": {"exchange": exchange}})
 
 

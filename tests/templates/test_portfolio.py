@@ -16,7 +16,7 @@ from aqrec.backtest import positions_frame
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.templates import MultiPassPortAnaRecord, PortAnaRecord, SigAnaRecord, SignalRecord, generate_all
 from tests._support import run_script
-from tests.backtest.golden import CASES, case, market, prediction, quotes, table
+from tests.backtest.golden import CASES, GOLDEN, case, market, prediction, quotes, table
 from tests.templates.cases import Model, run, run_blocking
 
 MEASURES = ["mean", "std", "annualized_return", "information_ratio", "max_drawdown"]
@@ -145,6 +145,18 @@ def test_passes_are_the_same_on_the_blocking_face(local_url: str) -> None:
             },
             recorder.list_metrics(),
         )
+
+
+async def test_quotes_may_be_a_path_which_workers_read_themselves(local_url: str) -> None:
+    path = GOLDEN / "inputs" / "syn40" / "quote.parquet"
+    async with run(local_url) as recorder:
+        await predicted(recorder)
+        one = PortAnaRecord(recorder, config(), quotes=path)
+        many = MultiPassPortAnaRecord(recorder, 2, False, config(), quotes=path)
+        await generate_all([one, many], executor="processes", workers=2)
+        risk = (await one.load("port_analysis_1day.pkl"))["risk"]
+        mean = (await many.load("multi_pass_port_analysis_1day.pkl"))["mean"]
+        np.testing.assert_allclose(mean, risk.loc[mean.index], rtol=1e-9)
 
 
 async def test_passes_without_a_shuffle_are_all_alike(memory_url: str) -> None:
