@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, settings
 from tests._support import MINORS, EnvironmentUnavailableError, PythonEnvs, forbid_blocking, no_thread_left
 from tests._support.services.fixtures import (  # noqa: F401 - fixtures work by being here
     SERVERS,
+    azure_server,
     ceph_server,
     fault_proxy,
+    gcs_server,
+    gcs_xml_server,
     rclone_s3,
     s3_location,
     s3_server,

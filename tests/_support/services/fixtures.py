@@ -8,12 +8,27 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests._support.services._base import Location, Service, ServiceUnavailableError
+from tests._support.services.azure import Azurite
 from tests._support.services.fault_proxy import FaultProxy
+from tests._support.services.google import FakeGcs, GcsXml
 from tests._support.services.s3 import Ceph, Moto, RcloneS3
 
-__all__ = ["SERVERS", "ceph_server", "fault_proxy", "rclone_s3", "running", "s3_location", "s3_server"]
+__all__ = [
+    "SERVERS",
+    "azure_server",
+    "ceph_server",
+    "fault_proxy",
+    "gcs_server",
+    "gcs_xml_server",
+    "rclone_s3",
+    "running",
+    "s3_location",
+    "s3_server",
+]
 
-SERVERS = frozenset({"ceph_server", "rclone_s3", "s3_location", "s3_server"})
+SERVERS = frozenset(
+    {"azure_server", "ceph_server", "gcs_server", "gcs_xml_server", "rclone_s3", "s3_location", "s3_server"}
+)
 """Fixtures whose first use may install something: their tests get a longer timeout."""
 
 
@@ -45,6 +60,24 @@ def ceph_server() -> Iterator[Service]:
 def rclone_s3() -> Iterator[Service]:
     """``rclone serve s3``, which ignores conditions."""
     yield from running(RcloneS3())
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[Service]:
+    """Azurite: Azure's blobs."""
+    yield from running(Azurite())
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[Service]:
+    """fake-gcs-server: Google Cloud Storage by its JSON interface."""
+    yield from running(FakeGcs())
+
+
+@pytest.fixture(scope="session")
+def gcs_xml_server() -> Iterator[Service]:
+    """The XML interface of Google Cloud Storage, translated for moto."""
+    yield from running(GcsXml())
 
 
 @pytest.fixture(params=["s3_server", "ceph_server"], ids=["moto", "ceph"])
