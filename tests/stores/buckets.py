@@ -1,6 +1,8 @@
 """How the suite reaches buckets past the stores: by clients that know nothing of them."""
 
 import asyncio
+import json
+import urllib.parse
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
@@ -10,9 +12,11 @@ import pytest
 from aqrec.stores import Store, open_store
 from aqrec.testing import StoreTests
 from tests._support.services import Location, Service
+from tests._support.services.azure import azure_container
+from tests._support.services.google import gcs_call
 from tests._support.services.s3 import s3_client
 
-__all__ = ["S3", "BucketHooks"]
+__all__ = ["S3", "Azure", "BucketHooks", "GcsJson"]
 
 
 class BucketHooks(StoreTests):
@@ -119,3 +123,51 @@ class S3(BucketHooks):
         return [
             upload["Key"] for upload in found.get("Uploads", ()) if upload["Key"].startswith(self._name(""))
         ]
+
+
+class Azure(BucketHooks):
+    def begin(self) -> None:
+        self.client = azure_container(self.location)
+
+    def get(self, name: str) -> bytes | None:
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            data: bytes = self.client.download_blob(name).readall()
+        except ResourceNotFoundError:
+            return None
+        return data
+
+    def put(self, name: str, data: bytes) -> None:
+        self.client.upload_blob(name, data, overwrite=True)
+
+    def names(self, prefix: str) -> list[str]:
+        return list(self.client.list_blob_names(name_starts_with=prefix))
+
+
+class GcsJson(BucketHooks):
+    def begin(self) -> None:
+        self.objects = f"/storage/v1/b/{self.location.bucket}/o"
+
+    def get(self, name: str) -> bytes | None:
+        path = f"{self.objects}/{urllib.parse.quote(name, safe='')}?alt=media"
+        status, data = gcs_call(self.location, "GET", path)
+        assert status in {200, 404}, data
+        return data if status == 200 else None
+
+    def put(self, name: str, data: bytes) -> None:
+        query = urllib.parse.urlencode({"uploadType": "media", "name": name})
+        status, answer = gcs_call(self.location, "POST", f"/upload{self.objects}?{query}", data)
+        assert status == 200, answer
+
+    def names(self, prefix: str) -> list[str]:
+        found: list[str] = []
+        page = ""
+        while True:
+            query = urllib.parse.urlencode({"prefix": prefix, "pageToken": page})
+            status, answer = gcs_call(self.location, "GET", f"{self.objects}?{query}")
+            assert status == 200, answer
+            listed = json.loads(answer)
+            found += [item["name"] for item in listed.get("items", ())]
+            if not (page := listed.get("nextPageToken", "")):
+                return found

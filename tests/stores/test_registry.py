@@ -1,6 +1,8 @@
 """From a URL to a store."""
 
 import importlib.metadata
+import importlib.util
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -83,16 +85,39 @@ def test_unknown_options_are_refused(url: str | Path) -> None:
         open_store(url, storage_options={"apend": False})
 
 
-@pytest.mark.parametrize("url", ["gs://KEY:SECRET@bucket/x", "gs://b", "az://c/x", "abfss://c@account/x"])
-def test_planned_schemes_are_told_from_unknown_ones(url: str) -> None:
-    with pytest.raises(InvalidInputError, match="not available in this version") as caught:
-        open_store(url)
-    assert "file, memory" in str(caught.value)
-    assert "SECRET" not in str(caught.value)
+@pytest.mark.parametrize("url", ["gs://KEY:SECRET@bucket/x", "az://KEY:SECRET@c/x"])
+def test_credentials_in_the_url_of_a_bucket_are_refused_and_not_shown(url: str) -> None:
+    for driver in ("fsspec", "obstore"):
+        with pytest.raises(InvalidInputError) as caught:
+            open_store(url, storage_options={"driver": driver})
+        assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "module", "extra"),
+    [
+        ("gs://bucket/lab", "fsspec", "gcsfs", "gcs"),
+        ("az://container/lab", "fsspec", "adlfs", "azure"),
+        ("abfss://container@account.dfs.core.windows.net/lab", "fsspec", "adlfs", "azure"),
+        ("s3://bucket/lab", "obstore", "obstore", "obstore"),
+    ],
+)
+def test_a_driver_that_is_not_installed_says_how_to_install_it(
+    url: str, driver: str, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else real(name))
+    with pytest.raises(InvalidInputError, match=re.escape(f"pip install 'aqrec[{extra}]'")):
+        open_store(url, storage_options={"driver": driver})
+
+
+def test_an_unknown_driver_names_the_known_ones() -> None:
+    with pytest.raises(InvalidInputError, match="'fsspec' or 'obstore', not 'boto'"):
+        open_store("s3://bucket/lab", storage_options={"driver": "boto"})
 
 
 def test_an_unknown_scheme_names_the_known_ones() -> None:
-    with pytest.raises(InvalidInputError, match="file, memory") as caught:
+    with pytest.raises(InvalidInputError, match="file, gcs, gs, memory") as caught:
         open_store("ftp://user:SECRET@host/x")
     assert "ftp://" in str(caught.value)
     assert "aqrec.stores" in str(caught.value)

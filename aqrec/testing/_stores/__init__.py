@@ -48,6 +48,9 @@ class StoreTests(
         Bytes that a stream may take in memory, however large the object.
     key_room
         Bytes that the store's URL leaves for keys, if the backend's limit holds for both together.
+    many
+        How many objects are a great number: more than a page of the backend's listing holds, and than one of its
+        requests deletes.
     storage_options
         Handed to `open_store` by `reopen` and in other processes.
     race_rounds

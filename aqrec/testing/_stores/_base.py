@@ -25,6 +25,7 @@ class StoreHooks:
     keeps_replaced: ClassVar[bool] = True
     stream_memory: ClassVar[int] = 12 * 1024 * 1024
     key_room: ClassVar[int] = 1024
+    many: ClassVar[int] = 1200
     storage_options: ClassVar[Mapping[str, Any]] = {}
     race_rounds: ClassVar[int] = 20
 

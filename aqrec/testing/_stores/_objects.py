@@ -219,11 +219,12 @@ class ObjectTests(StoreHooks):
     @pytest.mark.asyncio
     async def test_delete_takes_many_keys_of_any_iterable(self, store: Store) -> None:
         """Repeated keys and no keys are fine."""
-        await self.raw_put_many(store, {f"many/{number % 7}/{number}": b"x" for number in range(1200)})
-        await store.delete(f"many/{number % 7}/{number}" for number in range(1199))
-        assert await self.raw_list(store) == {"many/2/1199"}
+        keys = [f"many/{number % 7}/{number}" for number in range(self.many)]
+        await self.raw_put_many(store, dict.fromkeys(keys, b"x"))
+        await store.delete(key for key in keys[:-1])
+        assert await self.raw_list(store) == {keys[-1]}
         await store.delete([])
-        await store.delete(["many/2/1199"] * 3)
+        await store.delete([keys[-1]] * 3)
         assert await self.raw_list(store) == set()
 
     @pytest.mark.asyncio

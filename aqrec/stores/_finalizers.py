@@ -1,0 +1,19 @@
+"""Clients of fsspec that are closed by their store alone."""
+
+from __future__ import annotations
+
+import weakref
+
+__all__ = ["leave_alone"]
+
+
+def leave_alone(client: object) -> None:
+    """Take back the order a client has given to close its connections when it is collected, or at exit.
+
+    At exit that comes before the last flush, whose requests then fail; later its loop has ended, and the
+    closing complains.
+    """
+    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
+        held = finalizer.peek()
+        if held is not None and held[0] is client:
+            finalizer.detach()

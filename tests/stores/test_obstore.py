@@ -1,0 +1,38 @@
+"""The obstore driver keeps the contract on every kind of bucket."""
+
+from typing import ClassVar
+
+from aqrec.stores import Store
+from tests._support.services.s3 import s3_client
+from tests.stores.buckets import S3, Azure, BucketHooks
+
+
+class Obstore(BucketHooks):
+    driver: ClassVar = {"driver": "obstore", "part_size": 5 << 20, "parallel": 2}
+    stream_memory = 48 << 20
+
+    async def failing_store(self, store: Store) -> Store:
+        """Nobody listens there."""
+        options = self.location.through("http://127.0.0.1:1").storage_options
+        return self.open(store.url, {**options, "retries": 0})
+
+
+class TestObstoreOnS3(Obstore, S3):
+    server = "s3_server"
+
+
+class TestObstoreOnAzure(Obstore, Azure):
+    server = "azure_server"
+    bounded_streams = False  # as on S3, where it is tested
+    many = 300  # more than the 256 of one request; Azurite deletes a hundred a second
+
+
+class TestObstoreOnGoogle(Obstore, S3):
+    """Reached past the store by S3's hooks, since that is what stands behind the translator."""
+
+    server = "gcs_xml_server"
+    bounded_streams = False  # likewise
+    many = 300
+
+    def begin(self) -> None:
+        self.client = s3_client(self.location.service.upstream)  # type: ignore[attr-defined]
