@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from aqrec.engine._batch import drain
 from aqrec.engine._buffer import Buffer, Schema
+from aqrec.engine._failures import Failures
 from aqrec.engine._log import Log
 from aqrec.engine._marker import ensure_marker
 from aqrec.engine._outage import Flush, Outage
@@ -99,11 +100,10 @@ class Engine:
         self._changed: dict[str, RunState] = {}
         self._running: dict[str, RunState] = {}
         self._dropped_told = 0
-        self._failures: list[str] = []
-        self._dropped_taken = 0
+        self._failures = Failures()
 
     def _tell_outage(self, text: str) -> None:
-        self.note_failure(f"{text}; {self._last_error}")
+        self._failures.note(f"{text}; {self._last_error}")
         logger.warning("aqrec: %s", text)
 
     # -- any thread --------------------------------------------------------------------------------------------------
@@ -178,7 +178,7 @@ class Engine:
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
-        logs = [log for log in (self._journal, self._catalog) if log is not None]
+        logs = self._logs
         written, spooled = sum(log.bytes_written for log in logs), self.outage.spooled_bytes(logs)
         return Statistics(
             buffered=len(self.buffer.queue),
@@ -198,23 +198,17 @@ class Engine:
             storing=not self._last_error,
         )
 
+    @property
+    def _logs(self) -> list[Log]:
+        return [log for log in (self._journal, self._catalog) if log is not None]
+
     def unstored(self) -> str:
-        """Say what is not durable, or return ""."""
-        return unstored_text(self.statistics(), len(self.events), self.store.url, self.url)
+        """Say what is not durable, and where it is kept, or return ""."""
+        return unstored_text(self.statistics(), len(self.events), self.store.url, self.spool)
 
     def take_failures(self) -> list[str]:
         """Return what went wrong since the last call (for strict recording)."""
-        failures, self._failures = self._failures, []
-        dropped = self.buffer.dropped
-        if dropped > self._dropped_taken:
-            failures.append(f"{dropped - self._dropped_taken} points were dropped")
-            self._dropped_taken = dropped
-        return failures
-
-    def note_failure(self, text: str) -> None:
-        """Remember a failure for the next strict flush."""
-        if len(self._failures) < 100:
-            self._failures.append(text)
+        return self._failures.take(self.buffer.dropped)
 
     # -- engine thread -----------------------------------------------------------------------------------------------
 
@@ -276,17 +270,18 @@ class Engine:
                 await self._cycle()
             except Exception as error:  # the pump must outlive a bad record
                 self.fail("a batch could not be written", error)
-                self.note_failure(self._last_error)
+                self._failures.note(self._last_error)
                 logger.exception("aqrec could not write a batch")
 
     def _until_due(self) -> float | None:
         """Return seconds until there is something to do without new records, or None."""
-        logs = [log for log in (self._journal, self._catalog) if log is not None]
+        logs = self._logs
         return self._pace.until_due(
             time.monotonic(),
             pending=bool(self.outage.artifacts) or any(log.pending_bytes for log in logs),
             running=bool(self._running),
             changed=bool(self._changed),
+            outage=self.outage.until_due(logs),
         )
 
     async def _cycle(self) -> None:
@@ -406,7 +401,8 @@ class Engine:
         pause = self.options.retry.first
         try:
             while True:
-                self.outage.attempt()
+                if self.outage.attempt():
+                    self._wake()
                 try:
                     await self.open()
                     told = catalog.mark()
@@ -565,7 +561,7 @@ class Engine:
                 self.spool.close()
 
     async def _keep(self, grace: float) -> None:
-        """Sync to the spool what the store has not taken."""
+        """Let the spool have what the store has not taken."""
         self.outage.give_up()
         if self.spool is not None and self._pump_task is not None:
             with contextlib.suppress(StorageError):

@@ -90,10 +90,22 @@ class Outage:
         if self._store is not None:
             await self._store.drain()
 
-    def attempt(self) -> None:
-        """Note that the store is asked to take something."""
-        if self._since is None:
-            self._since = time.monotonic()
+    def until_due(self, logs: Iterable[Log]) -> float | None:
+        """Return seconds until the store counts as away, or until memory goes to the spool while it does, or None."""
+        if self.spool is None or self._since is None:
+            return None
+        if not self.away:
+            return self._since + self.spool.options.away_after - time.monotonic()
+        if not any(log.held_bytes for log in logs):
+            return None
+        return self._last_spill + self._options.flush.sync_interval - time.monotonic()
+
+    def attempt(self) -> bool:
+        """Note that the store is asked to take something; return whether `until_due` changes by that."""
+        if self._since is not None:
+            return False
+        self._since = time.monotonic()
+        return self.spool is not None
 
     def progressed(self) -> None:
         """Note that it has taken something."""

@@ -62,9 +62,11 @@ class Pace:
         """Whether to tell that the process lives; earlier where that takes no request of its own, `beside` other events."""
         return now - self.last_heartbeat >= (HEARTBEAT / 2 if beside else HEARTBEAT)
 
-    def until_due(self, now: float, *, pending: bool, running: bool, changed: bool) -> float | None:
-        """Return the seconds until the first is due of what is needed; None: nothing is."""
-        due: list[float] = []
+    def until_due(
+        self, now: float, *, pending: bool, running: bool, changed: bool, outage: float | None = None
+    ) -> float | None:
+        """Return the seconds until the first is due of what is needed, or of an `outage`'s own; None: nothing is."""
+        due: list[float] = [] if outage is None else [outage]
         if pending:
             due.append(self.last_commit + self.commits_every(now) - now)
         if running:

@@ -199,6 +199,11 @@ class Spool:
         self._opening = threading.Lock()
 
     @property
+    def url(self) -> str:
+        """The store that it is for, without credentials."""
+        return self._header.url
+
+    @property
     def objects(self) -> Path:
         """Folder of the objects, under their keys."""
         return self.folder / OBJECTS

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from aqrec.engine._spool import Spool
+
 __all__ = ["Statistics", "unstored_text"]
 
 
@@ -62,14 +64,14 @@ class Statistics(msgspec.Struct, frozen=True, kw_only=True):
     storing: bool
 
 
-def unstored_text(statistics: Statistics, events: int, place: str, url: str) -> str:
-    """Say what is not durable in the store at `place`, which was opened as `url`; "" if everything is."""
+def unstored_text(statistics: Statistics, events: int, place: str, spool: Spool | None) -> str:
+    """Say what is not durable in the store at `place`, and where it is kept; "" if everything is."""
     if not (statistics.buffered or events or statistics.unsynced_bytes or statistics.spool):
         return ""
     why = f"; the store's last error: {statistics.last_error}" if statistics.last_error else ""
     kept = (
-        f"; {statistics.spooled_bytes} bytes are kept in {statistics.spool}, send them by: aqrec sync --store {url}"
-        if statistics.spool
+        f"; {statistics.spooled_bytes} bytes are kept in {statistics.spool}, send them by: aqrec sync --store {spool.url}"
+        if spool is not None and statistics.spool
         else ""
     )
     return (

@@ -32,7 +32,7 @@ class Bucket(LatencyStore):
                 operations = self._switch.read_text().split()
             except FileNotFoundError:
                 return
-            if operations and operation not in operations and "hang" not in operations:
+            if {*operations} - {"hang"} and operation not in operations:
                 return
             if "hang" not in operations:
                 raise StorageError(f"{operation} of {key!r}: the bucket is away")

@@ -154,6 +154,20 @@ async def test_a_job_goes_on_and_ends_without_the_store(
         assert await history(await manager.get_recorder(recorder_id=second.id), "loss") == [(1, 2.0)]
 
 
+async def test_saving_waits_no_longer_than_until_the_store_counts_as_away(lake: Lake, spool: Path) -> None:
+    """Also where nothing else is recorded meanwhile, and the next commit is far off."""
+    chosen = options(segment=60, spool=SpoolOptions(away_after=0.3))
+    manager = aqrec.ExperimentManager(lake.url, options=chosen)
+    recorder = await begun(manager)
+    for way in ("", "put hang"):
+        lake.leave(way)
+        await asyncio.wait_for(recorder.save_objects(**{"a.json": [1]}), 10)
+        lake.come_back()
+        await recorder.flush()
+    await recorder.end_run()
+    await manager.aclose()
+
+
 async def test_an_explicit_flush_waits_for_the_store_itself(lake: Lake, spool: Path) -> None:
     async with aqrec.ExperimentManager(lake.url, options=options(spool=QUICK, flush_timeout=0.3)) as manager:
         recorder = await begun(manager)
