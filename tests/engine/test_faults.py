@@ -269,7 +269,9 @@ async def test_whoever_reads_that_a_run_ended_finds_its_points(kind: str, tmp_pa
         await recorder.end_run()
         async with aqrec.ExperimentManager(store.clean, options=options()) as other:
             again = await other.get_recorder(recorder_id=recorder.id)
-            assert (again.status, len(await history(again, "loss"))) == ("RUNNING", 1)
+            # Where the points of a run that ends need no journal, nothing keeps its end back.
+            told = ("FINISHED", 2) if kind == "segments" else ("RUNNING", 1)
+            assert (again.status, len(await history(again, "loss"))) == told
         failing = False
     async with aqrec.ExperimentManager(store.clean, options=options()) as other:
         again = await other.get_recorder(recorder_id=recorder.id)
