@@ -175,8 +175,11 @@ async def download_files(
 
             async def fetch(ref: ArtifactRef) -> None:
                 track.again()
-                if not (resume and await loop.run_in_executor(None, _is_there, target, ref)):
-                    await _fetch(run, ref, target, track)
+                if resume:
+                    async with gates().large if ref.size > LARGE else nullcontext():
+                        if await loop.run_in_executor(None, _is_there, target, ref):
+                            return
+                await _fetch(run, ref, target, track)
 
             async with slots:
                 with _named(target, f"copying artifact {path!r} to {target}"):

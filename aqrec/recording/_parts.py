@@ -173,7 +173,6 @@ async def put_file(
     One thread goes ahead and computes checksums; what is sent is the same bytes again, mostly out of the page cache.
     Cancelled or failed, it leaves the parts that are stored.
     """
-    loop = asyncio.get_running_loop()
     scan = _Scan(source, size)
     slots = asyncio.Semaphore(at_once)
     stored: dict[int, ArtifactPart] = {}
@@ -199,13 +198,11 @@ async def put_file(
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            while (part := await loop.run_in_executor(None, scan.next)) is not None:
+            while (part := await in_own_thread(scan.next, scan.close)) is not None:
                 await slots.acquire()
                 tasks.create_task(send_then_leave(*part))
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
-    finally:
-        scan.close()
     return scan.digest, [part for _, part in sorted(stored.items())]
 
 
@@ -218,7 +215,6 @@ class _Scan:
         self._whole = xxhash.xxh3_128()
         self._number = 0
         self._read = 0
-        self._lock = threading.Lock()
         self._closed = False
 
     def next(self) -> tuple[int, Digest] | None:

@@ -44,7 +44,7 @@ def gates() -> Gates:
 
 
 async def in_own_thread(function: Callable[[], T], stop: Callable[[], None]) -> T:
-    """Call a function that waits for worker threads, in a thread of its own.
+    """Call a function that takes long or waits for worker threads, in a thread of its own.
 
     Cancelling calls `stop`, which must make the function end, and waits for that.
     """
