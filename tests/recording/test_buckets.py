@@ -15,7 +15,7 @@ import aqrec
 from aqrec.sync import ExperimentManager as BlockingManager
 from aqrec.sync import R as BlockingR
 from tests._support import ROOT, run_script
-from tests._support.services import Location, s3_client
+from tests._support.services import Location, Service, s3_client
 
 
 def queried(location: Location) -> str:
@@ -67,7 +67,8 @@ asyncio.run(main(*sys.argv[1:]))
 def read_elsewhere(location: Location) -> Any:
     """Return what a fresh process finds."""
     options = json.dumps(location.storage_options)
-    return json.loads(run_script(READER, location.url, options, options=("-W", "error")).check().stdout)
+    done = run_script(READER, location.url, options, options=("-W", "error"), timeout=110)
+    return json.loads(done.check().stdout)
 
 
 async def test_what_was_recorded_is_read_by_another_process_and_resumed(s3_location: Location) -> None:
@@ -145,3 +146,32 @@ async def test_ways_that_differ_lead_to_engines_of_their_own(s3_location: Locati
             async with aqrec.ExperimentManager(s3_location.url, storage_options=astray):
                 pytest.fail("nobody is there")
         assert list(await manager.list_experiments()) == ["alpha"]
+
+
+LEAVER = """
+import atexit, json, sys
+from aqrec.sync import R
+
+def record_late():
+    with R.start(experiment_name="alpha", recorder_name="late"):
+        R.log_metrics(step=0, loss=0.25)
+
+R.configure(uri=sys.argv[1], storage_options=json.loads(sys.argv[2]))
+atexit.register(record_late)
+if sys.argv[3] == "open":
+    R.start(experiment_name="alpha", recorder_name="left open").__enter__()
+    R.log_metrics(step=0, loss=0.5)
+"""
+
+
+@pytest.mark.parametrize("left", ["open", "nothing"])
+def test_an_ending_interpreter_still_reaches_the_bucket(s3_server: Service, left: str) -> None:
+    """Though nothing of the driver may be imported yet."""
+    place = s3_server.location()
+    options = json.dumps(place.storage_options)
+    run_script(LEAVER, place.url, options, left, options=("-W", "error"), timeout=110).check()
+    with BlockingManager(place.url, storage_options=place.storage_options) as manager:
+        runs = manager.search_records(experiment_names=["alpha"])
+    expected = {"late": 0.25, "left open": 0.5} if left == "open" else {"late": 0.25}
+    assert dict(zip(runs["tags.mlflow.runName"], runs["metrics.loss"], strict=True)) == expected
+    assert set(runs.status) == {"FINISHED"}
