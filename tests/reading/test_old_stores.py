@@ -3,19 +3,22 @@
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from tests.data.stores.make_v1 import EXPECTED, STORE, read
+from tests.data.stores import make_folded, make_v1
+from tests.data.stores.make_v1 import STORE, read
 
 
-def test_the_sample_store_of_version_1_reads_as_it_was_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sample", [make_v1, make_folded], ids=["v1", "folded"])
+def test_the_sample_stores_read_as_they_were_written(tmp_path: Path, sample: ModuleType) -> None:
     copy = tmp_path / "store"
-    shutil.copytree(STORE, copy)
+    shutil.copytree(sample.STORE, copy)
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
     for path in copy.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    assert read(str(copy)) == json.loads(EXPECTED.read_text())
+    assert read(str(copy)) == json.loads(sample.EXPECTED.read_text())
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
