@@ -26,7 +26,7 @@ __all__ = ["Sealer"]
 
 BULK_RUNS = 2_000
 BULK_POINTS = 4_000_000
-_EARLY = 5.0
+_EARLY = 10.0
 """Seconds that a run's end waits for its seal before its events are stored all the same"""
 
 
@@ -88,8 +88,9 @@ class Sealer:
             return
         with contextlib.suppress(Exception):
             await self._host.encode()
-            # Loading it takes seconds on a busy machine, which is not the store's fault.
-            await asyncio.get_running_loop().run_in_executor(None, import_module, "pyarrow.parquet")
+            # Loading them (pyarrow loads pandas, too) takes seconds on a busy machine, which is not the store's fault.
+            for name in ("pyarrow.parquet", "pandas"):
+                await asyncio.get_running_loop().run_in_executor(None, import_module, name)
             async with asyncio.timeout(_EARLY):
                 if state.unsealed and await self._journal.waiting():
                     self._early[state.run_id] = await self._seal([state], bulk=False, early=True)

@@ -177,6 +177,22 @@ async def test_opening_and_searching_ten_thousand_runs_takes_twelve_requests() -
         assert bucket.requests == {"list": 2}, "an unchanged catalog is not read again"
 
 
+async def test_the_history_of_a_running_run_takes_one_request_a_segment(bucket: Bucket) -> None:
+    async with aqrec.open_recorder(bucket.url, experiment="alpha", options=QUIET) as recorder:
+        for step in range(5):
+            recorder.log_metrics(step=step, loss=0.5)
+            await recorder.flush()
+        async with aqrec.ExperimentManager(
+            bucket.url, options=Options(provenance=False, upkeep="never")
+        ) as manager:
+            (again,) = (await manager.list_recorders(experiment_name="alpha")).values()
+            await again.list_params()
+            bucket.reset()
+            assert len(await again.metric_history("loss")) == 5
+            assert bucket.requests["get"] == 5
+            assert bucket.requests["list"] <= 6
+
+
 async def test_the_history_of_a_sealed_run_takes_one_request(bucket: Bucket) -> None:
     async with aqrec.open_recorder(bucket.url, experiment="alpha", options=QUIET) as recorder:
         for step in range(100):
