@@ -245,6 +245,7 @@ class Engine:
             await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
         if not known:
             await ensure_marker(self.store)
+        await self.outage.look_back()
         self._marked = True
 
     async def _pump(self) -> None:

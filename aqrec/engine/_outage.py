@@ -85,6 +85,20 @@ class Outage:
             return sum(log.bytes_written for log in logs) if self.spool is not None else 0
         return self._store.spooled_bytes + sum(log.spooled_bytes for log in logs)
 
+    async def look_back(self) -> None:
+        """Say whether ended processes have left something for the store."""
+        if self._store is None or self.spool is None:
+            return
+        left = await asyncio.get_running_loop().run_in_executor(None, self.spool.left_behind)
+        if left:
+            logger.warning(
+                "aqrec: %d ended processes have left records in %s that the store has not got; "
+                "send them by: aqrec sync --store %s",
+                left,
+                self.spool.folder.parent,
+                self.spool.url,
+            )
+
     async def drain(self) -> None:
         """Put the artifacts that wait; raises what the store raises."""
         if self._store is not None:

@@ -314,6 +314,18 @@ class Spool:
                 _sync_folder(path)
             self._named.add(path)
 
+    def left_behind(self) -> int:
+        """Return how many ended processes have left a spool for the same store. Blocks."""
+        count = 0
+        for folder in find_spools(self.root, self.url):
+            # Without a header it is being made, and may not be locked by us.
+            if folder != self.folder and (folder / HEADER).exists():
+                lock = lock_folder(folder)
+                if lock is not None:
+                    os.close(lock)
+                    count += 1
+        return count
+
     def note_failure(self, error: Exception) -> None:
         """Say once that the spool does not work: what it should hold waits in memory instead."""
         if not self.failure:

@@ -4,6 +4,9 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +21,7 @@ from aqrec.errors import FlushTimeoutError, StorageError
 from aqrec.format._frames import EVENTS, POINTS, Damage, Frame, decode_frames
 from aqrec.format._points import decode_points
 from aqrec.options import FlushOptions, SpoolOptions
-from tests._support import run_script, wait_until
+from tests._support import ROOT, run_script, wait_until
 from tests._support.bucket import bucket_url, objects_in
 from tests.engine.support import history, options, read
 
@@ -425,3 +428,81 @@ async def test_a_lost_answer_stores_nothing_twice(lake: Lake, spool: Path, tmp_p
     assert objects_in(lake.folder) == before
     assert set(events_in(lake).values()) == {1}
     assert await read(lake.url, recorder.id, "loss") == [(1, 1.0)]
+
+
+async def test_who_opens_the_store_next_is_told_what_was_left(
+    lake: Lake, spool: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But not of what living processes have there."""
+    quick = options(spool=QUICK, close_timeout=0.2)
+    manager = aqrec.ExperimentManager(lake.url, options=quick)
+    recorder = await begun(manager)
+    lake.leave()
+    recorder.log_metrics(step=1, loss=1)
+    await recorder.save_objects(**{"a.json": [1]})
+    lake.come_back()
+    other = options(spool=QUICK, capacity=1000)
+    for told in (False, True):
+        caplog.clear()
+        if told:
+            lake.leave()
+            recorder.log_metrics(step=2, loss=2)
+            await manager.aclose()
+            lake.come_back()
+            caplog.clear()
+        async with aqrec.ExperimentManager(lake.url, options=other) as next_one:
+            await (await next_one.get_exp(experiment_name="e")).create_recorder("next")
+        assert any("aqrec sync --store" in record.getMessage() for record in caplog.records) == told
+    await aqrec.sync_spool(lake.url)
+
+
+ZOMBIE = """
+    import asyncio, sys
+    from pathlib import Path
+    import aqrec
+    from tests._support.bucket import bucket_url
+    from tests.engine.support import options
+
+    async def main(folder):
+        chosen = options(spool=aqrec.SpoolOptions(away_after=0.05))
+        async with aqrec.ExperimentManager(bucket_url(Path(folder)), options=chosen) as manager:
+            recorder = await (await manager.get_exp(experiment_name="e")).start(recorder_id="shared")
+            await recorder.flush()
+            Path(folder + ".away").write_text("put put_stream")
+            recorder.log_metrics(step=0, loss=0)
+            await recorder.save_objects(**{"a.json": [1]})
+            print("asleep", flush=True)
+            await asyncio.to_thread(sys.stdin.readline)
+            recorder.log_metrics(step=2, loss=2)
+            await recorder.end_run()
+
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_zombie_with_a_spool_only_adds(lake: Lake, spool: Path) -> None:
+    """Stopped in the middle of an outage; its run is resumed and ended by another, then it wakes."""
+    zombie = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(ZOMBIE), str(lake.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    with zombie:
+        assert zombie.stdout is not None
+        assert await asyncio.to_thread(zombie.stdout.readline) == "asleep\n"
+        zombie.send_signal(signal.SIGSTOP)
+        lake.come_back()
+        (report,) = await aqrec.sync_spool(lake.url)
+        assert (report.state, report.pid) == ("in use", zombie.pid)
+        async with aqrec.open_recorder(
+            lake.url, experiment="e", recorder_id="shared", resume=True, options=options()
+        ) as resumed:
+            resumed.log_metrics(step=1, loss=1)
+        assert await read(lake.url, "shared", "loss") == [(1, 1.0)]
+        zombie.send_signal(signal.SIGCONT)
+        await asyncio.to_thread(zombie.communicate, "go\n", 30)
+    assert zombie.returncode == 0
+    assert await aqrec.sync_spool(lake.url) == []
+    assert await read(lake.url, "shared", "loss") == [(0, 0.0), (1, 1.0), (2, 2.0)]
