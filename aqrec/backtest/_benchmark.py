@@ -38,9 +38,12 @@ def bench_returns(benchmark: Any, market: Market, bars: slice) -> Returns:
         close = np.vstack([np.full((1, close.shape[1]), np.nan, dtype=np.float32), close])
     with np.errstate(all="ignore"):
         change = close[1:] / close[:-1] - np.float32(1)
-    mean = np.asarray(pd.DataFrame(change).mean(axis=1).to_numpy(), dtype=np.float32)
-    if len(names) == 1:
-        mean = change[:, 0]
+    several = len(names) > 1
+    mean = (
+        np.asarray(pd.DataFrame(change).mean(axis=1).to_numpy(), dtype=np.float32)
+        if several
+        else change[:, 0]
+    )
     known = np.where(np.isnan(mean), np.float32(0), mean)
     return (known + np.float32(1)) - np.float32(1)
 

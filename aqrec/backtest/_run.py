@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -78,7 +80,7 @@ def backtest(
         "Position": the only one.
     quotes
         Prices: a `Market`; a long table as for `Market.from_frame`; or the path or URL of a table or of a data folder of
-        Qlib, which is read as by `aqrec.quotes.read_quotes`. Default: those of a shared exchange.
+        Qlib, which is read as by `aqrec.quotes.read_quotes`. A shared exchange has its own: then they are not looked at.
     pred
         What ``<PRED>`` stands for in the configs.
     region
@@ -172,14 +174,14 @@ def market_of(
     quotes: Quotes | None, exchange_kwargs: Mapping[str, Any], benchmark: Any, also: Iterable[str]
 ) -> Market:
     """Return the market that a backtest is given, with all that it may need of it."""
+    shared = exchange_kwargs.get("exchange")
+    if isinstance(shared, Exchange):
+        return shared.market
     if isinstance(quotes, Market):
         return quotes
     if isinstance(quotes, pd.DataFrame):
         return Market.from_frame(quotes)
     if quotes is None:
-        shared = exchange_kwargs.get("exchange")
-        if isinstance(shared, Exchange):
-            return shared.market
         raise InvalidInputError("backtest needs quotes")
     indices = (
         [] if benchmark is None or isinstance(benchmark, pd.Series) else np.atleast_1d(benchmark).tolist()
@@ -254,19 +256,29 @@ def _exchange(
 def _holdings(account: Any) -> dict[str, tuple[float, float | None]]:
     """Return amounts and prices to begin with."""
     if not isinstance(account, Mapping):
+        _number("account", account)
         return {}
     if "cash" not in account:
         raise InvalidInputError("account as a dict needs the key 'cash'")
+    _number("account: 'cash'", account["cash"])
     made: dict[str, tuple[float, float | None]] = {}
     for name, holding in account.items():
         if name == "cash":
             continue
-        if isinstance(holding, Mapping):
-            price = holding.get("price")
-            made[str(name)] = (float(holding["amount"]), None if price is None else float(price))
-        else:
-            made[str(name)] = (float(holding), None)
+        parts: Mapping[str, Any] = holding if isinstance(holding, Mapping) else {"amount": holding}
+        price = parts.get("price")
+        made[str(name)] = (
+            _number(f"account: the amount of {name!r}", parts.get("amount")),
+            None if price is None else _number(f"account: the price of {name!r}", price),
+        )
     return made
+
+
+def _number(what: str, value: Any) -> float:
+    number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    if not 0 <= number < math.inf:
+        raise InvalidInputError(f"{what} must be a number that is not negative, not {value!r}")
+    return number
 
 
 def _take(book: Book, holdings: Mapping[str, tuple[float, float | None]], market: Market, first: int) -> None:

@@ -90,8 +90,10 @@ def signal_days(series: pd.Series[Any]) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 def signal_instruments(series: pd.Series[Any]) -> set[str]:
     """Return the instruments of a signal."""
-    names, _ = _level(cast("pd.MultiIndex", series.index), "instrument")
-    return {str(name) for name in names}
+    names, codes = _level(cast("pd.MultiIndex", series.index), "instrument")
+    # A level may hold names that no row has.
+    rows = np.bincount(codes[codes >= 0], minlength=len(names))
+    return {str(name) for name in names[rows > 0]}
 
 
 def _level(index: pd.MultiIndex, name: str) -> tuple[npt.NDArray[Any], npt.NDArray[np.intp]]:

@@ -335,6 +335,10 @@ def test_backtests_can_share_an_exchange_and_use_a_part_of_its_days() -> None:
     np.testing.assert_allclose(portfolio["1day"][0]["account"], expected["account"], rtol=1e-12)
     with pytest.raises(InvalidInputError, match="does not know"):
         backtest(**arguments, strategy=facts["strategy"], pred=pred.rename({"SH600000": "NEW"}, level=1))
+    part = pred.rename({"SH600001": "NEW"}, level=1)
+    part = part[part.index.get_level_values("instrument") != "NEW"]
+    assert "NEW" in part.index.levels[1]
+    backtest(**arguments, strategy=facts["strategy"], pred=part)
     short = Exchange(golden_market("syn40"), start_time="2017-06-02")
     with pytest.raises(InvalidInputError, match="2017-06-02"):
         backtest(
@@ -370,6 +374,10 @@ TOPK = TopkDropoutStrategy(signal=SIGNAL, topk=1, n_drop=1)
         ({"executor": object()}, "SimulatorExecutor"),
         ({"account": {"A": 1.0}}, "'cash'"),
         ({"account": {"cash": 1.0, "A": 1.0}}, "no close before"),
+        ({"account": {"cash": 1.0, "A": {"price": 1.0}}}, "the amount of 'A'"),
+        ({"account": {"cash": 1.0, "A": {"amount": 1.0, "price": NAN}}}, "the price of 'A'"),
+        ({"account": -1.0}, "account"),
+        ({"account": "1e6"}, "account"),
         ({"start_time": "2030-01-01", "end_time": "2030-02-01"}, "no trading day"),
         ({"start_time": "soon"}, "'soon' is not a day"),
         ({"region": "fr"}, "region"),
