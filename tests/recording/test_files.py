@@ -134,11 +134,16 @@ async def test_the_first_failure_ends_the_transfer_and_names_the_file(tmp_path: 
     assert copied.items() <= whole.items()
 
 
+async def set_event(event: asyncio.Event) -> None:
+    """Set an event on the loop that it is waited for."""
+    event.set()
+
+
 @pytest.mark.parametrize("way", ["in", "out"])
 async def test_cancelling_leaves_whole_files_and_nothing_under_way(tmp_path: Path, way: str) -> None:
     made = await asyncio.to_thread(tree, tmp_path / "in", 200)
     loop = asyncio.get_running_loop()
-    reached = asyncio.Event()
+    reached, go_on = asyncio.Event(), asyncio.Event()
     counting = False
     count = 0
 
@@ -148,7 +153,8 @@ async def test_cancelling_leaves_whole_files_and_nothing_under_way(tmp_path: Pat
             count += 1
             if count == 50:
                 loop.call_soon_threadsafe(reached.set)
-            await asyncio.sleep(0)
+            if count >= 50:
+                await go_on.wait()
 
     url = serve(lambda: LatencyStore(MemoryStore(tmp_path.name), watch))
     async with aqrec.open_recorder(url, experiment="e", options=options()) as recorder:
@@ -166,6 +172,7 @@ async def test_cancelling_leaves_whole_files_and_nothing_under_way(tmp_path: Pat
         with pytest.raises(asyncio.CancelledError):
             await task
         counting = False
+        await recorder._run.session.run(set_event(go_on))
         if way == "in":
             await recorder.download_artifact("", tmp_path / "out")
     copied = await asyncio.to_thread(content, tmp_path / "out/in")
