@@ -199,7 +199,7 @@ def _held(plan: BacktestPlan) -> set[str]:
 def _sharing(plan: BacktestPlan, frame: pd.DataFrame, outcome: Any) -> BacktestPlan:
     """Return the plan with one exchange for all passes, of the days that the first one has run."""
     days = next(iter(outcome[0].values()))[0].index
-    names = {str(name) for name in frame.index.get_level_values("instrument").unique()}
+    names = {str(name) for name in frame.index.unique("instrument")}
     keywords: dict[str, Any] = {
         "start_time": days[0],
         "end_time": days[-1],
