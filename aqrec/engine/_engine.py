@@ -307,7 +307,8 @@ class Engine:
             events = announcements
         else:
             events = announcements + events
-        events.extend(self._routine_events(now, everything=bool(flushes)))
+        publish = bool(flushes) and self._pace.flush_publishes(now, beside=bool(events))
+        events.extend(self._routine_events(now, everything=publish))
         for at in range(0, len(events), _EVENTS_PER_FRAME):
             self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)
         # While the journal takes nothing, events would tell of points that nobody can read.

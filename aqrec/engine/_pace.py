@@ -58,6 +58,10 @@ class Pace:
         """Whether running runs are to be summarised."""
         return now - self.last_summary >= self.summaries_every(now)
 
+    def flush_publishes(self, now: float, *, beside: bool) -> bool:
+        """Whether a flush publishes summaries, too: in a bucket they cost a request unless they go `beside` other events."""
+        return self._appends or beside or now - self.last_summary >= self._options.summary_interval
+
     def heartbeat_due(self, now: float, *, beside: bool) -> bool:
         """Whether to tell that the process lives; earlier where that takes no request of its own, `beside` other events."""
         return now - self.last_heartbeat >= (HEARTBEAT / 2 if beside else HEARTBEAT)

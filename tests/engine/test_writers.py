@@ -35,6 +35,8 @@ WORKER = """
         async with aqrec.ExperimentManager(url, options=options) as manager:
             experiment = await manager.get_exp(experiment_name="ranks")
             recorder = await experiment.start(recorder_id="shared", resume=True)
+            print("started", flush=True)
+            sys.stdin.readline()
             for step in range(200):
                 recorder.log_metrics(step=step, common=1000 * number + step, **{f"own{number}": step})
                 if step % 50 == number:
@@ -118,6 +120,10 @@ async def test_processes_of_one_run_lose_and_overwrite_nothing(local_url: str) -
     with workers(local_url, 3) as ranks:
         for rank in ranks:
             rank.expect("ready")
+        for rank in ranks:
+            rank.go()
+        for rank in ranks:  # who finds another's params at its start is told of the conflict at once
+            rank.expect("started")
         for rank in ranks:
             rank.go()
         for rank in ranks:
