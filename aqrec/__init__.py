@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
     from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder, sync_spool
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "STATUS_FA",
