@@ -426,6 +426,8 @@ class Engine:
             self._last_error = ""
             self._pace.last_commit = time.monotonic()
             self.outage.over()
+            if self._sealer is not None:
+                self._sealer.committed()
             for flush in self._serving:
                 if not flush.done.done():
                     flush.done.set_result(None)

@@ -36,11 +36,16 @@ _encode = msgspec.msgpack.Encoder().encode
 class Segment:
     """One object of a log, and which runs have frames in it: run id -> [frames, first offset, end offset]."""
 
-    __slots__ = ("closed", "data", "first", "key", "runs", "size", "written")
+    __slots__ = ("closed", "data", "first", "key", "level", "merging", "numbers", "runs", "size", "written")
 
-    def __init__(self, key: str, first: int) -> None:
+    def __init__(self, key: str, first: int, numbers: tuple[int, int]) -> None:
         self.key = key
         self.first = first
+        self.numbers = numbers
+        """The first and the last number of what it holds: the same, unless it was merged"""
+        self.level = 0
+        """How often its frames were merged"""
+        self.merging = False
         self.size = 0
         self.runs: dict[str, list[int]] = {}
         self.closed = False
@@ -59,6 +64,15 @@ class Segment:
                 span[2] = self.size + length
         self.size += length
 
+    def adopt(self, other: Segment, start: int) -> None:
+        """Count the frames of `other`, which begin there at `start`, at the end."""
+        shift = self.size - start
+        for run_id, (frames, first, end) in other.runs.items():
+            span = self.runs.setdefault(run_id, [0, first + shift, 0])
+            span[0] += frames
+            span[2] = end + shift
+        self.size = other.size + shift
+
     def footer(self) -> bytes:
         """Return the index frame and the trailer that finds it from the object's end."""
         frame = encode_frame(FOOTER, _encode({"runs": self.runs}))
@@ -75,6 +89,9 @@ class _Pending(msgspec.Struct):
 class Log(abc.ABC):
     """A writer's stream of frames; all methods run on the engine thread."""
 
+    immutable = True
+    """Whether an object is put once and is finished"""
+
     def __init__(self, store: Store, writer: str, key: Callable[[int], str]) -> None:
         self._store = store
         self._writer = writer
@@ -86,11 +103,18 @@ class Log(abc.ABC):
         self.segments: list[Segment] = []
         self.failed: AqrecError | None = None
 
-    def _header(self, first: int) -> bytes:
+    def header(self, first: int) -> bytes:
+        """Return the first frame of an object whose points begin with number `first`."""
         header = LogHeader(
             writer=self._writer, created=now_ms(), first=first, host=platform.node(), pid=os.getpid()
         )
         return encode_frame(HEADER, _encode(header))
+
+    def _next_segment(self, first: int) -> Segment:
+        segment = Segment(self._key(self._number), first, (self._number, self._number))
+        self._number += 1
+        self.segments.append(segment)
+        return segment
 
     def _settle(self, count: int) -> None:
         for _ in range(count):
@@ -159,6 +183,8 @@ class Log(abc.ABC):
 class AppendLog(Log):
     """Grows one file, begins another at `rotate` bytes or after a failure."""
 
+    immutable = False
+
     def __init__(self, store: Store, writer: str, key: Callable[[int], str], rotate: int) -> None:
         super().__init__(store, writer, key)
         self._rotate = rotate
@@ -196,11 +222,9 @@ class AppendLog(Log):
 
     async def _begin(self) -> None:
         # A number serves once: a file whose opening has failed may be there all the same.
-        segment = Segment(self._key(self._number), self._pending[0].seq)
-        self._number += 1
+        segment = self._next_segment(self._pending[0].seq)
         segment.closed = segment.written = True
-        self.segments.append(segment)
-        header = self._header(segment.first)
+        header = self.header(segment.first)
         appender: Appender | None = None
         try:
             appender = await self._store.open_append(segment.key)
@@ -304,10 +328,8 @@ class SegmentLog(Log):
                 target -= frozen
 
     def _freeze(self, count: int) -> tuple[Segment, bytes, int]:
-        segment = Segment(self._key(self._number), self._pending[0].seq)
-        self._number += 1
-        self.segments.append(segment)
-        header = self._header(segment.first)
+        segment = self._next_segment(self._pending[0].seq)
+        header = self.header(segment.first)
         segment.size = len(header)
         parts = [header]
         for item in islice(self._pending, count):

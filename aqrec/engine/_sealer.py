@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from aqrec.engine._log import Log, Segment
+from aqrec.engine._merge import Merger
 from aqrec.engine._seal import Job, Source, write_history
 from aqrec.engine._summary import RunState
 from aqrec.errors import CorruptError
@@ -52,6 +53,9 @@ class Sealer:
         self._host: _Host = host
         self._journal = journal
         self._lock = asyncio.Lock()
+        self._merger = Merger(
+            self._host.store, self._host.writer, journal, self._lock, self.needed, self.free_journal
+        )
         self._waiting: dict[str, RunState] = {}
         self._waiting_points = 0
         self._task: asyncio.Task[None] | None = None
@@ -101,17 +105,23 @@ class Sealer:
             if isinstance(event, Sealed):
                 self._untold.discard(event.run_id)
 
+    def committed(self) -> None:
+        """Merge the journal's segments if they have become many; call it when the store has just taken some."""
+        self._merger.step()
+
     async def finish(self) -> None:
-        """Seal what waits, and wait for what is being sealed."""
+        """Seal what waits, and wait for what is being sealed or merged."""
         if self._task is not None:
             await self._task
         if self._waiting:
             await self._seal_waiting()
         async with self._lock:
             pass
+        await self._merger.finish()
 
     def cancel(self) -> None:
         """Give up what is being sealed; it stays in the journal."""
+        self._merger.cancel()
         if self._task is not None:
             self._task.cancel()
 
@@ -258,7 +268,11 @@ class Sealer:
 
     async def free_journal(self) -> None:
         """Delete closed segments that nobody needs; call it when the `Sealed` events are durable."""
-        done = [segment for segment in self._journal.segments if segment.closed and not self.needed(segment)]
+        done = [
+            segment
+            for segment in self._journal.segments
+            if segment.closed and not segment.merging and not self.needed(segment)
+        ]
         gone = [segment.key for segment in done if segment.written]
         if gone:
             await self._host.store.delete(gone)

@@ -100,10 +100,8 @@ class SpooledLog(Log):
             self._cut(part)
 
     def _begin(self, seq: int) -> None:
-        segment = Segment(self._key(self._number), seq)
-        self._number += 1
-        self.segments.append(segment)
-        header = self._header(seq)
+        segment = self._next_segment(seq)
+        header = self.header(seq)
         segment.size = len(header)
         part = _Part(segment)
         self._parts.append(part)

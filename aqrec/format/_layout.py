@@ -23,6 +23,7 @@ __all__ = [
     "is_snapshot",
     "journal_folder",
     "journal_key",
+    "merged_journal_key",
     "metrics_key",
     "run_document_key",
     "shared_key",
@@ -57,6 +58,14 @@ def journal_folder(writer: str) -> str:
 def journal_key(writer: str, number: int) -> str:
     """Journal segment `number` of a writer."""
     return f"{JOURNAL}/{writer}/{number:08d}.seg"
+
+
+def merged_journal_key(writer: str, first: int, last: int) -> str:
+    """Journal segment that holds the frames of the segments `first` to `last` of a writer.
+
+    It sorts behind all of them, merged or not: a listing, page by page, that comes too early for it has shown them all.
+    """
+    return f"{JOURNAL}/{writer}/{last:08d}_{last - first + 1:08d}.seg"
 
 
 def event_log_key(identity: str, writer: str) -> str:

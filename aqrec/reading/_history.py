@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -39,29 +40,35 @@ async def read_metric_history(
 ) -> pd.DataFrame:
     """Return the history of one metric: ``step`` (Int64), ``timestamp`` (datetime64[ms, UTC]), ``value`` (float64).
 
-    `document` reads the run's document. It is asked again when a journal that it speaks of is gone: sealed meanwhile.
+    `document` reads the run's document. It is asked again when a journal that it speaks of is gone, or lacks points: sealed or
+    merged meanwhile.
     """
     parts: list[HistoryPart] = []
     complete = False
     missing = ""
+    lacking: set[str] | None = None
     doc = await document()
     for _ in range(_ATTEMPTS):
         gone: ObjectNotFoundError | None = None
         try:
-            parts, complete, live = await _read_parts(store, doc, key)
+            parts, lacks, live = await _read_parts(store, doc, key)
         except ObjectNotFoundError as error:
-            gone, complete, live = error, False, True
+            gone, lacks, live = error, None, True
+        complete = lacks == set()
         if complete and not live:
             break
         # A segment goes only when its seal can be read: no new seal since, so none went while it was read.
         latest = await document()
         if latest.sealed == doc.sealed:
-            if gone is None:
+            # What a listing that took a while says of a journal that was merged meanwhile may lack points. The next does not.
+            if complete or (gone is None and lacks == lacking):
                 break
-            if str(gone) == missing:
-                raise gone
-            # The seal may have been known before: then the segment is not listed any more, and not needed.
-            missing = str(gone)
+            if gone is not None:
+                if str(gone) == missing:
+                    raise gone
+                # The seal may have been known before: then the segment is not listed any more, and not needed.
+                missing = str(gone)
+            lacking = lacks
         doc, complete = latest, False
     if not complete:
         logger.error(
@@ -72,35 +79,52 @@ async def read_metric_history(
     return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
 
 
-async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], bool, bool]:
-    """Return the points, whether all that the document speaks of were found, and whether a journal was read."""
+async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], set[str], bool]:
+    """Return the points, the listed keys of journals that lack some the document speaks of, and whether a journal was read."""
     parts: list[HistoryPart] = []
     sealed_through: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for sealed in sorted(doc.sealed, key=lambda part: (part.writer, part.through)):
         sealed_through[sealed.writer] = max(sealed.through, sealed_through.get(sealed.writer, -1))
         if key in doc.metrics.get(sealed.writer, {}):
-            parts.extend(
-                await store.get_stream(
-                    sealed.key,
-                    partial(read_history, key=key, run_id=doc.run_id, footer=sealed.footer),
-                )
+            part = await store.get_stream(
+                sealed.key,
+                partial(read_history, key=key, run_id=doc.run_id, footer=sealed.footer),
             )
-    complete, live = True, False
+            parts.extend(part)
+            counts[sealed.writer] += _count(part)
+    lacking: set[str] = set()
+    live = False
     for writer in sorted(doc.through):
         after = sealed_through.get(writer, -1)
         if doc.end_time is not None and doc.through[writer] <= after:
             continue
         live = True
-        found, through = await _read_journal(store, writer, doc.run_id, key, after)
-        parts.extend(found)
-        complete = complete and max(through, after) >= doc.through[writer]
-    return parts, complete, live
+        journal = await _read_journal(store, writer, doc.run_id, key, after)
+        parts.extend(journal.parts)
+        known = doc.metrics.get(writer, {}).get(key)
+        if max(journal.through, after) < doc.through[writer] or (
+            known is not None and not journal.damaged and counts[writer] + _count(journal.parts) < known.count
+        ):
+            lacking |= {layout.journal_folder(writer), *journal.listed}
+    return parts, lacking, live
 
 
-async def _read_journal(
-    store: Store, writer: str, run_id: str, key: str, after: int
-) -> tuple[list[HistoryPart], int]:
-    """Return the points of a key, and the number of the last frame of the run."""
+def _count(parts: list[HistoryPart]) -> int:
+    return sum(len(part.values) for part in parts)
+
+
+class _Journal(msgspec.Struct):
+    """What one writer's journal holds of a key: points, the number of the run's last frame, which keys were listed."""
+
+    parts: list[HistoryPart]
+    through: int
+    listed: list[str]
+    damaged: bool
+
+
+async def _read_journal(store: Store, writer: str, run_id: str, key: str, after: int) -> _Journal:
+    """Return what the journal holds of a run's key."""
     infos = [info async for info in store.list(layout.journal_folder(writer)) if info.key.endswith(".seg")]
     keys = sorted(info.key for info in infos)
     small = await _small(store, [info.key for info in infos if info.size <= _SMALL])
@@ -110,9 +134,11 @@ async def _read_journal(
     ]
     found: list[_Found] = []
     through = -1
+    damaged = False
     in_doubt: set[int] = set()
     for number, segment in enumerate(keys):
-        # Frames that a failed sync left in doubt are written again to the next segment: either copy will do.
+        # Frames that a failed sync left in doubt are written again to the next segment, and those of a merged segment stay in its
+        # originals for a while: either copy will do.
         again = min(firsts[number + 1 :], default=2**63)
 
         def read(file: BinaryIO, size: int, again: int = again) -> tuple[int, list[Damage]]:
@@ -128,9 +154,10 @@ async def _read_journal(
             )
         through = max(through, last)
         if damages:
+            damaged = True
             report_damage(segment, store.url, damages)
     found.sort(key=lambda item: item[0])
-    return [part for _, part in found], through
+    return _Journal([part for _, part in found], through, keys, damaged)
 
 
 async def _small(store: Store, keys: list[str]) -> dict[str, bytes]:

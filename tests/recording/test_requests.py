@@ -195,6 +195,36 @@ async def test_the_history_of_a_running_run_takes_one_request_a_segment(bucket: 
             assert bucket.requests["list"] <= 6
 
 
+async def test_the_history_of_a_running_run_with_a_thousand_segments_takes_forty_requests(
+    bucket: Bucket,
+) -> None:
+    async with aqrec.open_recorder(bucket.url, experiment="alpha", options=QUIET) as recorder:
+        for step in range(1_000):
+            recorder.log_metrics(step=step, loss=0.5)
+            await recorder.flush()
+        store = MemoryStore(bucket.name)
+
+        async def segments() -> int:
+            return len([info.key async for info in store.list(layout.JOURNAL)])
+
+        async with asyncio.timeout(30):
+            while await segments() > 33:  # the last merge is done beside the last flush
+                await asyncio.sleep(0.01)
+        async with aqrec.ExperimentManager(
+            bucket.url, options=Options(provenance=False, upkeep="never")
+        ) as manager:
+            (again,) = (await manager.list_recorders(experiment_name="alpha")).values()
+            await again.list_params()
+            bucket.reset()
+            assert (await again.metric_history("loss"))["step"].tolist() == list(range(1_000))
+            assert bucket.requests["get"] + bucket.requests["get_stream"] <= 40
+        bucket.reset()
+        await recorder.end_run()
+        assert bucket.requests.total() <= 10, "the writer has small segments in memory"
+        assert len(await recorder.metric_history("loss")) == 1_000
+    assert await segments() == 0
+
+
 async def test_the_history_of_a_sealed_run_takes_one_request(bucket: Bucket) -> None:
     async with aqrec.open_recorder(bucket.url, experiment="alpha", options=QUIET) as recorder:
         for step in range(100):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import pytest
 
 import aqrec.engine._engine as engine_module
+import aqrec.engine._merge as merge_module
 import aqrec.engine._outage as outage_module
 import aqrec.engine._pace as pace_module
 from aqrec.engine import Engine
@@ -74,16 +75,21 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class Clock:
-    """Makes engines and ids go by a loop's time; a context manager."""
+    """Makes engines and ids go by a loop's time; a context manager.
 
-    def __init__(self, loop: VirtualLoop) -> None:
+    `fanout`: how many segments of a journal become one, if not as many as usual.
+    """
+
+    def __init__(self, loop: VirtualLoop, fanout: int = merge_module.FANOUT) -> None:
         self._loop = loop
+        self._fanout = fanout
         self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> None:
         clock = SimpleNamespace(monotonic=self._loop.time)
         for module in (engine_module, outage_module, pace_module):
             self._patch.setattr(module, "time", clock)
+        self._patch.setattr(merge_module, "FANOUT", self._fanout)
         self._patch.setattr(ids, "now_ms", lambda: int((EPOCH + self._loop.time()) * 1000))
 
     def __exit__(self, *_: object) -> None:
@@ -119,6 +125,8 @@ class SimulatedStore(Store):
         self._space = space
         self._chance = chance
         self._requests = requests
+        self.made: set[str] = set()
+        """Keys of all objects that were ever put"""
 
     @property
     def url(self) -> str:
@@ -136,6 +144,7 @@ class SimulatedStore(Store):
     def _set(self, key: str, data: bytes) -> None:
         now = int((EPOCH + asyncio.get_running_loop().time()) * 1000)
         self._space[key] = bytes(data), now
+        self.made.add(key)
 
     def _lose(self, probability: float, *errors: Exception) -> None:
         if self._chance is not None and self._chance.random() < probability:
@@ -216,6 +225,17 @@ class SimulatedStore(Store):
 class Simulation:
     """One interleaving.
 
+    Parameters
+    ----------
+    seed
+        Determines it.
+    writers, folders
+        How many processes record, and fold the catalog.
+    rounds, flushes
+        How often each writer works, and flushes points at most before it rests.
+    curious
+        How likely a reader reads a history.
+
     Attributes
     ----------
     violations
@@ -224,11 +244,22 @@ class Simulation:
         How often something happened.
     """
 
-    def __init__(self, seed: int, *, writers: int = 3, folders: int = 3, rounds: int = 4) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        writers: int = 3,
+        folders: int = 3,
+        rounds: int = 4,
+        flushes: int = 1,
+        curious: float = 0.4,
+    ) -> None:
         self._chance = random.Random(seed)
         self._writers, self._folders, self._rounds = writers, folders, rounds
+        self._flushes, self._curious = flushes, curious
         self._space: dict[str, tuple[bytes, int]] = {}
         self._requests: Counter[str] = Counter()
+        self._stores: list[SimulatedStore] = []
         self._url = serve(self._store)
         self._params: dict[str, set[str]] = {}
         self._steps: dict[str, set[int]] = {}
@@ -238,7 +269,9 @@ class Simulation:
         self.counts: Counter[str] = Counter()
 
     def _store(self) -> SimulatedStore:
-        return SimulatedStore(self._space, self._chance, self._requests)
+        store = SimulatedStore(self._space, self._chance, self._requests)
+        self._stores.append(store)
+        return store
 
     async def run(self) -> None:
         """Let everybody work until the writers are done; then look once more."""
@@ -251,6 +284,8 @@ class Simulation:
             if isinstance(result, BaseException):
                 raise result
         await self._look(Catalog(self._store()))
+        made = {key for store in self._stores for key in store.made}
+        self.counts["merges"] = sum(_merged(key) for key in made)
 
     async def _writer(self, number: int) -> None:
         chance = self._chance
@@ -295,14 +330,16 @@ class Simulation:
         key = f"p{turn}"
         packed = msgspec.Raw(values.pack({key: turn}))
         engine.post(ParamsLogged(clock=engine.clock.now(), run_id=run_id, params=packed))
-        steps = [10 * turn + more for more in range(self._chance.randint(0, 3))]
-        for step in steps:
-            self._state[run_id].points.log(step, {"m": float(step)})
-        if self._chance.random() < 0.7:
-            await engine.flush()
-            self._params.setdefault(run_id, set()).add(key)
-            self._steps.setdefault(run_id, set()).update(steps)
-            self.counts["flushes"] += 1
+        for part in range(self._chance.randint(1, self._flushes)):
+            first = 10 * (turn * self._flushes + part)
+            steps = [first + more for more in range(self._chance.randint(0, 3))]
+            for step in steps:
+                self._state[run_id].points.log(step, {"m": float(step)})
+            if self._chance.random() < 0.7:
+                await engine.flush()
+                self._params.setdefault(run_id, set()).add(key)
+                self._steps.setdefault(run_id, set()).update(steps)
+                self.counts["flushes"] += 1
 
     async def _end(self, engine: Engine, run_id: str) -> None:
         state = self._state[run_id]
@@ -358,7 +395,7 @@ class Simulation:
                 self.violations.append(f"{run_id} lacks params of {sorted(keys)}")
             elif run_id in ended and doc.status != "FINISHED":
                 self.violations.append(f"{run_id} has not ended")
-        if self.violations or not steps or self._chance.random() < 0.6:
+        if self.violations or not steps or self._chance.random() >= self._curious:
             return
         run_id = self._chance.choice(sorted(steps))
 
@@ -379,6 +416,10 @@ class Simulation:
             self.violations.append(f"{run_id} has points twice: {found}")
 
 
+def _merged(key: str) -> bool:
+    return key.startswith("journal/") and "_" in key
+
+
 async def _until(work: Callable[[], Awaitable[object]]) -> None:
     """Try again until the store takes it."""
     while True:
@@ -390,12 +431,12 @@ async def _until(work: Callable[[], Awaitable[object]]) -> None:
             return
 
 
-def simulate(seed: int) -> Simulation:
-    """Run one interleaving to its end."""
+def simulate(seed: int, **shape: Any) -> Simulation:
+    """Run one interleaving, a `Simulation` of the given shape, to its end."""
     loop = VirtualLoop()
     try:
-        with Clock(loop):
-            simulation = Simulation(seed)
+        with Clock(loop, fanout=2):
+            simulation = Simulation(seed, **shape)
             loop.run_until_complete(simulation.run())
     finally:
         for task in asyncio.all_tasks(loop):

@@ -3,13 +3,15 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from aqrec.engine import Engine
+from aqrec.engine import Engine, _merge
 from aqrec.format._document import RunDocument
 from aqrec.format._records import RunCreated, StatusSet
 from aqrec.options import Options
+from aqrec.reading import _history
 from aqrec.upkeep import _fold
 from tests.engine.support import serve
 from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
@@ -25,11 +27,11 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def _violations(seeds: range) -> tuple[dict[int, list[str]], Counter[str]]:
+def _violations(seeds: range, **shape: Any) -> tuple[dict[int, list[str]], Counter[str]]:
     found: dict[int, list[str]] = {}
     counts: Counter[str] = Counter()
     for seed in seeds:
-        simulation = simulate(seed)
+        simulation = simulate(seed, **shape)
         counts += simulation.counts
         if simulation.violations:
             found[seed] = simulation.violations
@@ -39,14 +41,49 @@ def _violations(seeds: range) -> tuple[dict[int, list[str]], Counter[str]]:
 def test_no_interleaving_loses_or_doubles_anything() -> None:
     found, counts = _violations(range(SEEDS))
     assert not found
-    for what in ("folded", "overtaken", "died", "failed", "reads", "histories", "ends"):
+    for what in ("folded", "overtaken", "died", "failed", "reads", "histories", "ends", "merges"):
         assert counts[what] > SEEDS / 10, f"the simulation has hardly {what}"
+
+
+JOURNAL = {"writers": 1, "folders": 0, "flushes": 12, "curious": 1.0}
+"""Readers look at a journal that is merged all the time"""
+
+
+def test_merged_journals_lose_and_double_nothing() -> None:
+    found, counts = _violations(range(SEEDS), **JOURNAL)
+    assert not found
+    assert counts["merges"] > 5 * SEEDS
+    assert counts["histories"] > 10 * SEEDS
+
+
+def test_points_are_missed_where_originals_go_before_the_merged_segment_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    merge = _merge.Merger._merge
+
+    async def hasty(merger: _merge.Merger) -> None:
+        merger._gone = [segment.key for segment in merger._group]
+        await merger._delete()
+        await merge(merger)
+
+    monkeypatch.setattr(_merge.Merger, "_merge", hasty)
+    found, _ = _violations(range(20), **JOURNAL)
+    assert any("lacks points" in text for texts in found.values() for text in texts)
+
+
+def test_points_are_doubled_where_their_numbers_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = _history._scan
+    monkeypatch.setattr(_history, "_scan", lambda *work: scan(*work[:6], set(), work[7]))
+    found, _ = _violations(range(20), **JOURNAL)
+    assert any("twice" in text for texts in found.values() for text in texts)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 def test_thousands_of_interleavings_lose_and_double_nothing() -> None:
     found, _ = _violations(range(SEEDS, SEEDS + 5_000))
+    assert not found
+    found, _ = _violations(range(SEEDS, SEEDS + 5_000), **JOURNAL)
     assert not found
 
 
