@@ -3,7 +3,7 @@
 The objects of a bucket cannot grow, so a process that runs for a day puts about a thousand of them, and whoever reads its points asks for
 each. Levelled, the number that lives grows with the logarithm, and so does how often a byte is written again. The merged object is durable
 before its originals are deleted, and its key sorts behind theirs: a reader's listing shows the one or the others, or both, and points
-have numbers. Whom an original is deleted under the hands lists again.
+have numbers. A reader whose segment is deleted before it was read lists again.
 """
 
 from __future__ import annotations
