@@ -307,7 +307,9 @@ class Engine:
             events = announcements
         else:
             events = announcements + events
-        publish = bool(flushes) and self._pace.flush_publishes(now, beside=bool(events))
+        # Who only wants what is handed over reads it next, and must find all of it.
+        reading = any(not flush.durable for flush in flushes)
+        publish = reading or (bool(flushes) and self._pace.flush_publishes(now, beside=bool(events)))
         events.extend(self._routine_events(now, everything=publish))
         for at in range(0, len(events), _EVENTS_PER_FRAME):
             self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import stat
 import tempfile
 from contextlib import nullcontext
 from io import BytesIO
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from aqrec.artifacts import Digest, codec_for_load, copy_file
-from aqrec.errors import AqrecError, CorruptError, ObjectNotFoundError
+from aqrec.errors import AqrecError, CorruptError, InvalidInputError, ObjectNotFoundError
 from aqrec.format._names import check_artifact_path
 from aqrec.recording._progress import Progress, Track, as_progress, metered
 from aqrec.recording._reading import read_artifact
@@ -51,17 +52,40 @@ class _Source(NamedTuple):
 
 
 def _sources(path: Path, artifact_path: str | None, *, content_only: bool) -> list[_Source]:
-    if path.is_file():
-        return [_Source(path, join(artifact_path, path.name), path.stat().st_size)]
-    if not path.is_dir():
+    """List the files to record, those below linked folders too; refuse what is no file before anything is written."""
+    if not path.exists():
         raise ObjectNotFoundError(f"there is no file or folder {str(path)!r} to record")
+    if not path.is_dir():
+        return [_Source(path, join(artifact_path, path.name), _size(path))]
     prefix = artifact_path if content_only else join(artifact_path, path.resolve().name)
     found: list[_Source] = []
-    for folder, _, names in os.walk(path):
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(path, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()  # a link back to where we have been
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders.sort()
         for name in sorted(names):
             file = Path(folder, name)
-            found.append(_Source(file, join(prefix, file.relative_to(path).as_posix()), file.stat().st_size))
+            found.append(_Source(file, join(prefix, file.relative_to(path).as_posix()), _size(file)))
     return found
+
+
+def _size(file: Path) -> int:
+    """Return the bytes of a regular file; reading from anything else might never end."""
+    try:
+        status = file.stat()
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"{str(file)!r} is a link to nothing; remove it, or record the files beside it one by one"
+        ) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidInputError(
+            f"{str(file)!r} is no regular file (a pipe, socket or device); remove it, or record the files beside it"
+        )
+    return status.st_size
 
 
 async def log_files(

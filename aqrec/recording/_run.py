@@ -168,10 +168,13 @@ class Run:
         if type(metrics) is dict and params is None and tags is None and timestamp is None:
             return self.log(step, metrics)  # the loop that has its metrics in a dict
         clean_tags, clean_params = self._clean("tag", tags or {}), self._clean("param", params or {})
-        self._refuse_conflicts(clean_params)
-        room = self._log_points(metrics, step, timestamp)
-        self._post_params(clean_params)
-        self._post_tags(clean_tags)
+        self._pack("tags", clean_tags)
+        self._pack("params", clean_params)
+        with self._lock:
+            self._refuse_conflicts(clean_params)
+            room = self._log_points(metrics, step, timestamp)
+            self._post_params(clean_params)
+            self._post_tags(clean_tags)
         return room
 
     def _log_points(

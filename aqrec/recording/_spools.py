@@ -25,6 +25,7 @@ from aqrec.format._document import document_from_json, document_to_json
 from aqrec.options import RetryOptions, SpoolOptions
 from aqrec.reading import Catalog
 from aqrec.stores import Store, open_store
+from aqrec.stores._names import TEMPORARY
 from aqrec.stores._place import target_of
 
 __all__ = ["Progress", "SpoolReport", "send_spools", "sync_spool"]
@@ -97,7 +98,8 @@ class _Found:
         """List what is there. Blocks."""
         root = self.folder / "objects"
         for place, folders, names in os.walk(root):
-            folders[:] = [name for name in folders if not name.startswith(".aqrec-tmp")]
+            if place == str(root):  # only there is it the store's own; elsewhere it is a name like any other
+                folders[:] = [name for name in folders if name != TEMPORARY]
             for name in names:
                 path = Path(place, name)
                 key = path.relative_to(root).as_posix()

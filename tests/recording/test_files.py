@@ -287,3 +287,34 @@ def test_a_damaged_file_does_not_replace_what_is_there(memory_url: str, tmp_path
         with pytest.raises(LoadObjectError, match=r"'a\.txt' is damaged"):
             recorder.download_artifact("a.txt", tmp_path)
     assert content(tmp_path) == {"a.txt": b"mine"}
+
+
+def test_what_is_no_file_is_refused_before_anything_is_written(local_url: str, tmp_path: Path) -> None:
+    """Reading from a pipe might never end; a link to nothing has nothing to give."""
+    tree(tmp_path / "in", 3)
+    odd = tmp_path / "in" / "odd"
+    with open_recorder(local_url, experiment="e", options=options()) as recorder:
+        for make, said in (
+            (lambda: os.mkfifo(odd), "no regular file"),
+            (lambda: odd.symlink_to("nowhere"), "link to nothing"),
+        ):
+            make()
+            for path in (tmp_path / "in", odd):
+                with pytest.raises((InvalidInputError, ObjectNotFoundError)) as caught:
+                    recorder.log_artifact(path)
+                assert path == odd or said in str(caught.value)
+            odd.unlink()
+        assert recorder.list_artifacts() == []
+
+
+def test_linked_folders_are_followed_once(local_url: str, tmp_path: Path) -> None:
+    """Also where they lead back."""
+    made = tree(tmp_path / "elsewhere", 3)
+    inside = tmp_path / "in"
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path / "elsewhere")
+    (inside / "back").symlink_to(inside)
+    with open_recorder(local_url, experiment="e", options=options()) as recorder:
+        recorder.log_artifact(inside)
+        place = recorder.download_artifact("in", tmp_path / "out")
+    assert content(Path(place)) == {f"link/{path}": data for path, data in made.items()}

@@ -222,3 +222,16 @@ async def test_offline_and_online_runs_of_one_process_do_not_mix(tmp_path: Path,
         await aqrec.sync_spool(url)
         assert (await online.list_recorders(experiment_name="e")).keys() == {on.id, off}
         assert await history(await online.get_recorder(recorder_id=on.id), "loss") == [(None, 1.0)]
+
+
+async def test_artifacts_named_like_unfinished_files_are_sent_too(tmp_path: Path, spool: Path) -> None:
+    """Only at its root has the store such a folder of its own."""
+    url = serve(lambda: MemoryStore(tmp_path.name, append=False))
+    names = [".aqrec-tmp-cache/x.json", "deep/.aqrec-tmp/y.json"]
+    async with aqrec.open_recorder(url, experiment="e", mode="offline", options=options()) as recorder:
+        await recorder.save_objects(**dict.fromkeys(names, 1))
+    (report,) = await aqrec.sync_spool()
+    assert report.state == "sent"
+    async with aqrec.ExperimentManager(url, options=options()) as manager:
+        again = await manager.get_recorder(recorder_id=recorder.id)
+        assert [await again.load_object(name) for name in names] == [1, 1]

@@ -24,6 +24,7 @@ def options(overflow: Overflow, *, wait_timeout: float = 30.0, strict: bool = Fa
         close_timeout=10.0,
         provenance=False,
         strict=strict,
+        spool=None,  # it would take what the gate holds up
     )
 
 

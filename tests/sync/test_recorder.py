@@ -10,6 +10,7 @@ import aqrec
 from aqrec.errors import (
     ClosedError,
     InvalidInputError,
+    InvalidValueError,
     LoadObjectError,
     ParamConflictError,
     UntrustedObjectError,
@@ -306,3 +307,13 @@ def test_listing_runs_leaves_nothing_behind_in_the_engine(memory_url: str) -> No
 
 def recorder_states(manager: ExperimentManager) -> dict[str, object]:
     return dict(manager._workspace.session.engine.runs)
+
+
+def test_a_batch_with_values_that_are_too_large_records_no_part_of_it(memory_url: str) -> None:
+    with open_recorder(memory_url, experiment="e", options=Options(provenance=False)) as recorder:
+        large = {f"k{number}": "v" * 9_000_000 for number in range(5)}
+        for given in ({"params": large}, {"tags": large}):
+            with pytest.raises(InvalidValueError):
+                recorder.log_batch({"a": 1.0}, step=1, **given)  # type: ignore[arg-type]
+        assert recorder.list_metrics() == {}
+        assert recorder.list_params() == {}
