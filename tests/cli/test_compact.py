@@ -1,11 +1,13 @@
 """``aqrec compact``."""
 
+import shutil
 from pathlib import Path
 
 from tests.cli.conftest import Cli, Lab
 
 
-def test_a_store_is_folded_and_shows_the_same(cli: Cli, lab: Lab) -> None:
+def test_a_store_is_folded_and_shows_the_same(cli: Cli, lab: Lab, tmp_path: Path) -> None:
+    lab = lab._replace(path=Path(shutil.copytree(lab.path, tmp_path / "lab")))  # others use it as it was
     before = cli("ls", lab.path, "--json").json()
     out = cli("compact", lab.path).ok().out
     assert "Folded" in out
