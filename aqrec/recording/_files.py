@@ -45,6 +45,10 @@ def join(folder: str | None, name: str) -> str:
     return check_artifact_path(f"{root}/{name}" if root else name)
 
 
+_PICKLE = b"\x80"
+"""How pickles begin, from protocol 2 on"""
+
+
 class _Source(NamedTuple):
     file: Path
     path: str
@@ -116,8 +120,17 @@ async def log_files(
         await run.engine.acknowledge()
 
 
+def _codec(source: _Source) -> str:
+    """Return the codec of a file; one without an ending is a pickle only if it begins like one."""
+    codec = codec_for_load(source.path)
+    if codec != "pickle" or "." in source.path.rpartition("/")[2]:
+        return codec
+    with source.file.open("rb") as opened:
+        return "pickle" if opened.read(1) == _PICKLE else "bytes"
+
+
 async def _log(run: Run, source: _Source, track: Track) -> None:
-    form = Form(codec_for_load(source.path))
+    form = Form(await asyncio.get_running_loop().run_in_executor(None, _codec, source))
     limit = shard_bytes(run)
     if limit is not None and source.size > limit:
         await store_file_in_parts(run, source.path, source.file, form, limit, track)

@@ -38,6 +38,7 @@ from aqrec.format._records import (
     TagsSet,
 )
 from aqrec.reading import read_metric_history
+from aqrec.recording._places import Places
 from aqrec.recording._session import Session
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Run:
         self.background: asyncio.Task[None] | None = None
         """Work that belongs to the run (collecting provenance) and that its end waits for."""
         self.log = self.points.log
+        self._places: Places | None = None
         _runs.add(self)
 
     def lock_anew(self) -> None:
@@ -90,6 +92,13 @@ class Run:
         self._lock = threading.RLock()
 
     # -- any thread --------------------------------------------------------------------------------------------------
+
+    @property
+    def places(self) -> Places:
+        """Which artifact paths are taken, as far as this process knows."""
+        if self._places is None:
+            self._places = Places(self.doc.artifacts)
+        return self._places
 
     @property
     def state(self) -> RunState:

@@ -97,6 +97,7 @@ async def store_stream(
     cancelled: bytes that were replaced without their reference would read as damaged. `write` is called again if the
     bytes prove too many for that; `expected`, the caller's guess, may save this.
     """
+    run.places.take(path)
     limit = shard_bytes(run)
     if limit is None or expected <= limit:
         try:
@@ -119,6 +120,7 @@ async def store_file_in_parts(run: Run, path: str, source: Path, form: Form, siz
 
     Cancelling leaves the artifact as it was, and parts for the next attempt.
     """
+    run.places.take(path)
 
     async def put(folder: str, known: list[ArtifactRef]) -> tuple[Digest, list[ArtifactPart]]:
         used = {part.key for ref in known for part in ref.parts}

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import pickle
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 import aqrec
-from aqrec.errors import LoadObjectError, StorageError
+from aqrec.errors import ConflictError, LoadObjectError, StorageError
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Torn, WrapperStore
 from tests.engine.support import on_engine, options, serve
 
@@ -168,3 +169,31 @@ async def test_a_download_gets_the_version_that_is_there(name: str, clean: str, 
             await recorder.save_objects(**{NAME: "new"})
         path = await recorder.download_artifact(NAME, tmp_path)
     assert json.loads(await asyncio.to_thread(Path(path).read_text)) == "old"
+
+
+@pytest.mark.parametrize(("first", "second"), [("a.json", "a.json/b.json"), ("a.json/b.json", "a.json")])
+async def test_a_path_is_a_file_or_a_folder(store_url: str, first: str, second: str, tmp_path: Path) -> None:
+    """On every store, since no folder could hold a copy of both; also for who resumes the run."""
+    async with aqrec.open_recorder(store_url, experiment="e", options=options()) as recorder:
+        await recorder.save_objects(**{first: 1})
+        with pytest.raises(ConflictError, match="choose another name"):
+            await recorder.save_objects(**{second: 2})
+        await recorder.save_objects(**{first: 3})
+    async with aqrec.ExperimentManager(store_url, options=options()) as manager:
+        again = await manager.get_recorder(recorder_id=recorder.id)
+        with pytest.raises(ConflictError, match="choose another name"):
+            await again.save_objects(**{second: 2})
+        assert await again.load_object(first) == 3
+        assert await again.download_artifact("", tmp_path)
+
+
+async def test_a_recorded_file_without_an_ending_is_what_it_begins_like(
+    local_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "LICENSE").write_bytes(b"MIT")
+    (tmp_path / "task").write_bytes(pickle.dumps({"a": 1}))
+    async with aqrec.open_recorder(local_url, experiment="e", options=options()) as recorder:
+        for name in ("LICENSE", "task"):
+            await recorder.log_artifact(tmp_path / name)
+        assert await recorder.load_object("LICENSE") == b"MIT"
+        assert await recorder.load_object("task") == {"a": 1}
