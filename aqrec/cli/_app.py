@@ -290,7 +290,8 @@ def sync(
     folder: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Where the spools lie. Default: $AQREC_SPOOL, else ~/.local/state"
+            metavar="FOLDER",
+            help="Where the spools lie. Default: $AQREC_SPOOL, else aqrec/spool in $XDG_STATE_HOME or ~/.local/state",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only show what waits.")] = False,

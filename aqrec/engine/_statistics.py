@@ -68,7 +68,7 @@ def unstored_text(statistics: Statistics, events: int, place: str, spool: Spool 
     """Say what is not durable in the store at `place`, and where it is kept; "" if everything is."""
     if not (statistics.buffered or events or statistics.unsynced_bytes or statistics.spool):
         return ""
-    why = f"; the store's last error: {statistics.last_error}" if statistics.last_error else ""
+    why = f"; the store's last error: {statistics.last_error.rstrip('.')}" if statistics.last_error else ""
     kept = (
         f"; {statistics.spooled_bytes} bytes are kept in {statistics.spool}, send them by: aqrec sync --store {spool.url}"
         if spool is not None and statistics.spool
