@@ -57,13 +57,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         # The first test to ask for an interpreter or a server waits for its packages to be installed.
-        wanted = set(getattr(item, "fixturenames", ()))
+        wanted = {*getattr(item, "fixturenames", ()), getattr(getattr(item, "cls", None), "server", "")}
+        wanted.update(_servers_of(item))
         if wanted & {"each_python", *SERVERS} and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1200))
         (left_out if item.get_closest_marker("soak") and not soaking else chosen).append(item)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = chosen
+
+
+def _servers_of(item: pytest.Item) -> set[str]:
+    """Return the names of servers that a test's parameters ask for."""
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    return {name for value in params if isinstance(name := getattr(value, "server", value), str)}
 
 
 # --- a skip is no pass in CI --------------------------------------------------------------------------------

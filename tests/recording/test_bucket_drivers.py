@@ -48,6 +48,9 @@ recorder.log_metrics(step=0, loss=7.0)
 """
 
 
+pytestmark = pytest.mark.timeout(1200)  # the first may have to install a server
+
+
 @pytest.fixture(params=DRIVERS)
 def where(request: pytest.FixtureRequest) -> tuple[Location, dict[str, Any]]:
     server, driver = DRIVERS[request.param]

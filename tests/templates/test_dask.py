@@ -78,6 +78,10 @@ async def test_a_failure_on_a_worker_leaves_the_others_alone(
         assert await artifacts(recorder) == []
 
 
+def _tasks(dask_scheduler: Any) -> int:
+    return len(dask_scheduler.tasks)
+
+
 async def test_cancelling_leaves_what_waits_and_lets_what_runs_end_whole(
     cluster: distributed.LocalCluster, local_url: str, tmp_path: Path
 ) -> None:
@@ -103,6 +107,8 @@ async def test_cancelling_leaves_what_waits_and_lets_what_runs_end_whole(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        while await client.run_on_scheduler(_tasks):  # until it has heard of the cancellation
+            await asyncio.sleep(0.02)
         go.touch()
         while len(await artifacts(running)) < 2 or len(await artifacts(second)) < 2:
             await asyncio.sleep(0.02)
