@@ -29,7 +29,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 SKIPS_ALLOWED_IN_CI = (r"Python 3\.\d+ not found",)
 
 # No deadline anywhere: on a shared machine it measures the neighbours.
-settings.register_profile("quick", max_examples=50, deadline=None)
+settings.register_profile("quick", max_examples=30, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, print_blob=True)
 settings.register_profile(
     "long", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]

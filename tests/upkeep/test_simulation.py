@@ -16,7 +16,7 @@ from aqrec.upkeep import _fold
 from tests.engine.support import serve
 from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
 
-SEEDS = 40
+SEEDS = 24
 
 
 @pytest.fixture(autouse=True)
