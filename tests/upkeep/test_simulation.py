@@ -1,6 +1,7 @@
 """Whatever the interleaving of writers, folds and readers: what was acknowledged is found by every reader, once."""
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from aqrec.upkeep import _fold
 from tests.engine.support import serve
 from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
 
-SEEDS = 24
+SEEDS = 40 if os.environ.get("CI") else 24
 
 
 @pytest.fixture(autouse=True)
