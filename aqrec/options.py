@@ -126,6 +126,8 @@ class RetryOptions(msgspec.Struct, frozen=True, kw_only=True):
 class SpoolOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The folder on this machine for what a store that cannot append (a bucket) has not taken yet.
 
+    Neither `capacity` nor `artifact_bytes` bounds ``mode="offline"``: there the spool is the store.
+
     Attributes
     ----------
     folder

@@ -86,6 +86,12 @@ class _Object(msgspec.Struct, frozen=True):
     size: int
 
 
+def _refuse(error: OSError) -> None:
+    """Let no folder be passed over: what is not seen would not be sent, and then be removed."""
+    if not isinstance(error, FileNotFoundError):  # a spool without objects has no folder of them
+        raise error
+
+
 class _Found:
     """A spool whose lock is held."""
 
@@ -97,7 +103,7 @@ class _Found:
     def look(self) -> None:
         """List what is there. Blocks."""
         root = self.folder / "objects"
-        for place, folders, names in os.walk(root):
+        for place, folders, names in os.walk(root, onerror=_refuse):
             if place == str(root):  # only there is it the store's own; elsewhere it is a name like any other
                 folders[:] = [name for name in folders if name != TEMPORARY]
             for name in names:
@@ -215,7 +221,12 @@ def _take(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
         report.reason = f"process {report.pid} on {report.host} lives, or it is being sent by another"
         return report, None
     found = _Found(folder, lock)
-    found.look()
+    try:
+        found.look()
+    except OSError as error:
+        report.state, report.reason = "failed", f"it cannot be read: {error}"
+        found.finish(remove=False)
+        return report, None
     report.objects, report.bytes = len(found.objects), sum(item.size for item in found.objects)
     if header is None:
         found.finish(remove=not found.objects)

@@ -235,3 +235,26 @@ async def test_artifacts_named_like_unfinished_files_are_sent_too(tmp_path: Path
     async with aqrec.ExperimentManager(url, options=options()) as manager:
         again = await manager.get_recorder(recorder_id=recorder.id)
         assert [await again.load_object(name) for name in names] == [1, 1]
+
+
+async def test_a_folder_that_cannot_be_listed_keeps_its_spool(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is removed that was not seen; the other spools are sent."""
+    url = serve(lambda: MemoryStore(tmp_path.name, append=False))
+    await record_offline(url)
+    original = os.scandir
+
+    def scandir(path: object) -> object:
+        if str(path).endswith("/runs"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return original(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    (report,) = await aqrec.sync_spool()
+    assert report.state == "failed"
+    assert "Permission denied" in report.reason
+    monkeypatch.undo()
+    monkeypatch.setenv("AQREC_SPOOL", str(spool))
+    (report,) = await aqrec.sync_spool()
+    assert report.state == "sent"
