@@ -59,6 +59,8 @@ def _given(benchmark: pd.Series[Any], market: Market, bars: slice) -> Returns:
     moments = benchmark.index.to_numpy().astype("datetime64[ns]")
     places = np.searchsorted(market.days, moments, side="right") - 1 - bars.start
     usable = (places >= 0) & (places < bars.stop - bars.start) & ~np.isnan(values)
+    # What comes after the last day of the quotes belongs to no bar, and what has no day to none either.
+    usable &= ~np.isnat(moments) & (moments < market.days[-1] + np.timedelta64(1, "D"))
     product = np.ones(bars.stop - bars.start, dtype=values.dtype)
     np.multiply.at(product, places[usable], values[usable] + values.dtype.type(1))
     return np.asarray(product - values.dtype.type(1))

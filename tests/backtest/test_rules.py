@@ -445,3 +445,10 @@ def test_what_only_qlib_has_is_run_by_qlib(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked["executor"]["class"] == "SimulatorExecutor"
     asked["account"].pop("cash")
     assert account == {"cash": 5.0}
+
+
+def test_returns_behind_the_last_day_of_the_quotes_belong_to_no_bar() -> None:
+    quotes = market([[10.0]] * 4)
+    days = pd.DatetimeIndex(quotes.days)
+    longer = pd.Series(0.5, days.append(pd.date_range(days[-1] + pd.Timedelta(days=1), periods=5)))
+    assert bench(longer, quotes).tolist() == bench(longer[: len(days)], quotes).tolist()
