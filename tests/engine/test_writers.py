@@ -21,6 +21,7 @@ from aqrec.format import _ids as ids
 from aqrec.format import _layout as layout
 from aqrec.stores import LatencyStore, MemoryStore
 from tests._support import ROOT
+from tests.buckets.support import Worker
 from tests.engine.support import history, on_engine, options, read, serve
 
 WORKER = """
@@ -51,23 +52,6 @@ WORKER = """
 
     asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
-
-
-class Worker:
-    """A process that does a step at a time."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def expect(self, text: str) -> None:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline().strip()
-        assert line == text, f"{line!r} instead of {text!r}"
-
-    def go(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
 
 
 @contextmanager
