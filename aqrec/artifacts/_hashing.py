@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import xxhash
 
 from aqrec.artifacts._digest import ALGORITHM, Digest, Expectation
+from aqrec.artifacts._filling import fill_hashed
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -67,7 +68,7 @@ class HashingReader(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__()
-        self._file = cast("io.RawIOBase", file)
+        self._file = file
         self._hash = xxhash.xxh3_128()
         self._size = 0
         self.failure: BaseException | None = None
@@ -78,7 +79,7 @@ class HashingReader(io.RawIOBase):
     def readinto(self, buffer: Buffer, /) -> int:
         # One large read of the unpickler lands in its destination: in pieces, for the cache's sake.
         with memoryview(buffer).cast("B") as view:
-            done = 0
+            done = self._fill(view)
             while done < len(view):
                 count = self._get(view[done : done + CHUNK])
                 if not count:
@@ -93,9 +94,18 @@ class HashingReader(io.RawIOBase):
             pass
         return Digest(self._size, f"{ALGORITHM}:{self._hash.hexdigest()}")
 
+    def _fill(self, view: memoryview) -> int:
+        try:
+            count = fill_hashed(self._file, view, self._hash.update)
+        except BaseException as error:
+            self.failure = error
+            raise
+        self._size += count
+        return count
+
     def _get(self, part: memoryview) -> int:
         try:
-            count = self._file.readinto(part)
+            count = cast("io.RawIOBase", self._file).readinto(part)
             if count is None:
                 raise _not_blocking(self._file)
         except BaseException as error:

@@ -23,6 +23,7 @@ from ._files import SinkFile, SourceFile
 from ._scan import Scan, info_of
 from ._scratch import Scratch
 from ._tree import NotAFolderError, Tree, sync_folder
+from ._writeback import Writeback
 
 if TYPE_CHECKING:
     import threading
@@ -39,6 +40,7 @@ _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # not
 _APPEND: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ATTEMPTS: Final = 100
 _READ_AT_ONCE: Final = 1 << 30  # one system call gives at most 2 GiB
+_WRITTEN_AT_ONCE: Final = 8 << 20
 _NO_OBJECT: Final = frozenset({errno.EISDIR, errno.ELOOP, errno.ENODEV, errno.ENXIO})
 _REMEDIES: Final = {
     errno.EACCES: "check who may use its folder",
@@ -112,10 +114,14 @@ class Disk:
         with self._mapped(operation, key):
             unfinished = self._scratch.open()
         with unfinished:
+            writeback = Writeback(unfinished.fd)
 
             def send(data: memoryview) -> None:
                 with self._mapped(operation, key):
-                    write_all(unfinished.fd, data)
+                    for start in range(0, len(data), _WRITTEN_AT_ONCE):
+                        part = data[start : start + _WRITTEN_AT_ONCE]
+                        write_all(unfinished.fd, part)
+                        writeback.wrote(len(part))
 
             with SinkFile(send, stop) as sink:
                 result = fill(cast("BinaryIO", sink))

@@ -104,6 +104,11 @@ class SourceFile(io.BufferedReader):
         """Close the raw file, also if the callback has detached it."""
         self._source.close()
 
+    def fileno(self) -> int:
+        """Return the number of the open file, which belongs to this call."""
+        self._check()
+        return super().fileno()
+
     def read(self, size: int | None = -1, /) -> bytes:
         """Read up to `size` bytes, fewer only at the end."""
         self._check()
