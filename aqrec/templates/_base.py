@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import LoadObjectError, MissingInputError
 from aqrec.templates._calls import call
+from aqrec.templates._definition import unkept_promise
 from aqrec.templates._plan import (
     Files,
     OnMissing,
     Template,
     by_folder,
-    check_objects,
     check_on_missing,
     check_recorder,
 )
@@ -44,6 +44,8 @@ class RecordTemp(Template):
     InvalidInputError
         `recorder` is None or not an `aqrec.Recorder`.
     """
+
+    _awaited = True
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = check_recorder(self, recorder, blocking=False)
@@ -171,8 +173,11 @@ class ACRecordTemp(RecordTemp):
         ------
         MissingInputError
             Inputs are missing or empty; the message names each file and the template that makes it.
+        InvalidInputError
+            What `_generate` returned is not what `list` names; nothing was saved.
         """
-        if self.skip_existing and self.list() and not await self._missing(self._own()):
+        own = self._own()
+        if self.skip_existing and own and not await self._missing(own):
             logger.info("aqrec: run %s has all files of %s", self.recorder.id, type(self).__name__)
             return None
         try:
@@ -183,7 +188,9 @@ class ACRecordTemp(RecordTemp):
                 raise
             logger.warning("aqrec: nothing is made: %s", error)
             return None
-        objects = check_objects(self, made)
+        objects, absent = self._objects(made)
+        if absent and (unkept := await self._missing(absent)):
+            raise unkept_promise(type(self), unkept)
         if objects:
             await self.save(**objects)
         return objects

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
-from aqrec.errors import InvalidInputError, InvalidValueError
+from aqrec.errors import InvalidInputError
+from aqrec.templates._definition import check_definition, file_names, objects_by_name
 
 __all__ = [
     "Files",
     "OnMissing",
     "Template",
     "by_folder",
-    "check_objects",
     "check_on_missing",
     "check_recorder",
 ]
@@ -39,6 +39,20 @@ class Template:
     """Whether `generate` itself hands parts of its work to the workers of `generate_all`"""
     _advice: ClassVar[Mapping[str, str]] = {}
     """What to add, by path, when an input is missing"""
+    _awaited: ClassVar[bool]
+    """Whether `generate` is awaited; set by the two faces"""
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuse a subclass that could not work.
+
+        Raises
+        ------
+        InvalidInputError
+            `artifact_path`, `depend_cls` or `requires` is something else than it should be, or `generate` is a plain
+            function where it is awaited, or a coroutine function where it is not.
+        """
+        super().__init_subclass__(**keywords)
+        check_definition(cls, Template, awaited=cls._awaited)
 
     @classmethod
     def get_path(cls, name: str | None = None) -> str:
@@ -54,7 +68,15 @@ class Template:
         return []
 
     def _own(self) -> Files:
-        return {self.get_path(name): type(self) for name in self.list()}
+        return {self.get_path(name): type(self) for name in file_names(type(self), self.list())}
+
+    def _objects(self, made: object) -> tuple[dict[str, Any] | None, Files]:
+        """Return the objects to save of what `_generate` has made, and which promised files are not among them."""
+        names = file_names(type(self), self.list())
+        objects = objects_by_name(type(self), made, names)
+        if objects is None:
+            return None, {}
+        return objects, {self.get_path(name): type(self) for name in names if name not in objects}
 
     def _inputs(self, *args: Any, **kwargs: Any) -> Files:
         """Return what `generate`, called with these arguments, needs."""
@@ -110,7 +132,7 @@ class Template:
                 f"{cls.__name__}.list() reads {error.name!r}, which only an instance has, but other "
                 f"templates depend on the class: give {error.name!r} a default in the body of {cls.__name__}"
             ) from error
-        return [cls.get_path(name) for name in names]
+        return [cls.get_path(name) for name in file_names(cls, names)]
 
 
 Files = dict[str, type[Template]]
@@ -144,15 +166,3 @@ def check_on_missing(on_missing: str) -> None:
     """Refuse an unknown way."""
     if on_missing not in {"raise", "skip"}:
         raise InvalidInputError(f"on_missing is {on_missing!r}; choose 'raise' or 'skip'")
-
-
-def check_objects(template: Template, made: object) -> dict[str, Any] | None:
-    """Return what a `_generate` has made as a dict of objects by file name."""
-    if made is None:
-        return None
-    if not isinstance(made, Mapping):
-        raise InvalidValueError(
-            f"{type(template).__name__}._generate() returned {type(made).__name__}; "
-            "return a dict of objects by file name, or None to save nothing"
-        )
-    return {str(name): value for name, value in made.items()}
