@@ -22,6 +22,7 @@
     ├── ClosedError (RuntimeError)            opened too late or used after its end
     ├── BufferFullError (RuntimeError)        the caller outruns the store
     ├── RecorderInitializationError (RuntimeError)
+    ├── WorkerLostError (RuntimeError)        a process that worked for us died; start again, with less at once
     └── LoadObjectError                       an artifact cannot become an object
         └── UntrustedObjectError              it could, but the trust policy forbids it
 """
@@ -53,6 +54,7 @@ __all__ = [
     "RecorderNotFoundError",
     "StorageError",
     "UntrustedObjectError",
+    "WorkerLostError",
     "WorkflowProblem",
 ]
 
@@ -170,6 +172,10 @@ class BufferFullError(AqrecError, RuntimeError):
 
 class RecorderInitializationError(AqrecError, RuntimeError):
     """There is no active recorder, or it cannot be told which one is meant."""
+
+
+class WorkerLostError(AqrecError, RuntimeError):
+    """A worker process died before it was done."""
 
 
 class LoadObjectError(AqrecError):

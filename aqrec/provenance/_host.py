@@ -9,7 +9,7 @@ import msgspec
 
 from aqrec.provenance._text import storable
 
-__all__ = ["HostState", "host_state"]
+__all__ = ["HostState", "host_state", "usable_cpus"]
 
 
 class HostState(msgspec.Struct, frozen=True):
@@ -59,13 +59,14 @@ def host_state() -> HostState:
         implementation=sys.implementation.name,
         executable=storable(sys.executable or ""),
         pid=os.getpid(),
-        cpus=_usable_cpus(),
+        cpus=usable_cpus(),
         user=storable(_user()),
         cwd=storable(_cwd()),
     )
 
 
-def _usable_cpus() -> int:
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use; where the system does not tell, those of the machine."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

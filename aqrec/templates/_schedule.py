@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from aqrec.errors import InvalidInputError
 from aqrec.templates._base import RecordTemp
+from aqrec.templates._plan import Template
 from aqrec.templates._progress import shown
 from aqrec.templates._travel import make_parcel
 from aqrec.templates._workers import Face, choose_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
-    from aqrec.templates._plan import Template
     from aqrec.templates._workers import ExecutorChoice, Workers
 
-__all__ = ["generate_all", "run_all"]
+__all__ = ["generate_all", "listed", "run_all"]
 
 
 async def generate_all(
@@ -67,7 +68,18 @@ async def generate_all(
     save they are in. What somebody else's executor or cluster is computing already cannot be stopped: it is made to
     its end, and its files may appear later.
     """
-    await run_all(list(templates), choose_workers(executor, workers, AsyncFace()), progress)
+    await run_all(listed(templates), choose_workers(executor, workers, AsyncFace()), progress)
+
+
+def listed(templates: object) -> list[Any]:
+    """Return the templates that are meant."""
+    if isinstance(templates, Template):
+        raise InvalidInputError(
+            f"templates is one {type(templates).__name__}; give a list of them, or generate this one by itself"
+        )
+    if not isinstance(templates, Iterable):
+        raise InvalidInputError(f"templates is {templates!r}; give a list of templates")
+    return list(templates)
 
 
 class AsyncFace(Face):

@@ -6,12 +6,12 @@ import abc
 import asyncio
 import functools
 import multiprocessing
-import os
 import pickle
 import signal
 import threading
 import uuid
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
@@ -20,7 +20,8 @@ import anyio.from_thread
 import anyio.to_thread
 
 from aqrec.engine import bridge
-from aqrec.errors import InvalidInputError
+from aqrec.errors import InvalidInputError, WorkerLostError
+from aqrec.provenance._host import usable_cpus
 from aqrec.recording._views import run_reference
 from aqrec.templates._calls import call, slots
 from aqrec.templates._saving import leave_after
@@ -119,10 +120,18 @@ class Workers(abc.ABC):
         """Make a template. One that splits its work stays here, and its parts go to the workers."""
         _current.set(self)
         _tell.set(tell)
-        if template.splits:
-            await self.face.here(template)
-        else:
-            await self.make_whole(template)
+        try:
+            if template.splits:
+                await self.face.here(template)
+            else:
+                await self.make_whole(template)
+        except BrokenProcessPool as error:
+            raise WorkerLostError(
+                f"a worker process died while {type(template).__name__} was being made, by that template or by another "
+                "one: killed for lack of memory, perhaps, or by a fault in native code. Generate it again; with fewer "
+                'workers there is more memory for each, with executor="threads" the fault shows itself here. If no '
+                'template is made at all, the script lacks its guard: if __name__ == "__main__":'
+            ) from error
 
     @abc.abstractmethod
     async def make_whole(self, template: Any) -> None:
@@ -188,22 +197,18 @@ def choose_workers(executor: ExecutorChoice, count: int | None, face: Face) -> W
     if count is not None and not (isinstance(count, int) and count >= 1):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidInputError(f"workers is {count!r}; give a whole number from 1 on, or None")
     if executor == "threads":
-        return _Threads(face, count or _processors())
+        return _Threads(face, count or usable_cpus())
     if executor == "processes":
-        return _Processes(face, count or _processors())
+        return _Processes(face, count or usable_cpus())
     if isinstance(executor, ThreadPoolExecutor):
-        return _OtherThreads(face, count or _processors(), executor)
+        return _OtherThreads(face, count or usable_cpus(), executor)
     if isinstance(executor, Executor):
-        return _Futures(face, count or _processors(), executor)
+        return _Futures(face, count or usable_cpus(), executor)
     if type(executor).__module__.partition(".")[0] == "distributed" and hasattr(executor, "nthreads"):
         return _Dask(face, count, executor)
     raise InvalidInputError(
         f'executor is {executor!r}; choose "threads", "processes", a concurrent.futures.Executor or a Dask Client'
     )
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))
 
 
 class _Threads(Workers):

@@ -1,14 +1,16 @@
 """Templates that other processes can import."""
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
 import aqrec.sync.templates as blocking
 from aqrec.templates import ACRecordTemp
+from aqrec.templates._workers import spread
 
-__all__ = ["After", "AfterBroken", "BlockingWhere", "Broken", "Slow", "SlowSave", "Where"]
+__all__ = ["After", "AfterBroken", "BlockingWhere", "Broken", "Dying", "Slow", "SlowSave", "Where"]
 
 
 class Where(ACRecordTemp):
@@ -57,6 +59,18 @@ class AfterBroken(After):
     """Needs what fails."""
 
     depend_cls = Broken
+
+
+def die() -> None:
+    """End this process as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Dying(ACRecordTemp):
+    """Takes its process with it, or that of one of its parts."""
+
+    async def _generate(self) -> Any:
+        await spread(die, [()]) if self.splits else die()
 
 
 def wait(begun: Path, go: Path) -> None:

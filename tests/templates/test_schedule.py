@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import aqrec
 import aqrec.sync.templates as blocking
-from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
+from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError, WorkerLostError
 from aqrec.templates import (
     ACRecordTemp,
     RecordTemp,
@@ -27,6 +27,8 @@ from aqrec.templates import (
     SignalRecord,
     generate_all,
 )
+from aqrec.templates._schedule import AsyncFace
+from aqrec.templates._workers import choose_workers
 from tests._support import ROOT, run_script, wait_until
 from tests.templates import makers
 from tests.templates.cases import Labelled, Model, artifacts, panel, run, run_blocking
@@ -233,6 +235,10 @@ async def test_what_makes_no_sense_is_refused_before_anything_is_made(memory_url
         ):
             with pytest.raises(InvalidInputError, match=text):
                 await generate_all(templates)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="templates is one SignalRecord; give a list of them"):
+            await generate_all(signal)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="templates is None; give a list"):
+            await generate_all(None)  # type: ignore[arg-type]
         for options, text in (
             ({"executor": "fork"}, "executor is 'fork'; choose"),
             ({"workers": 0}, "workers is 0; give a whole number"),
@@ -254,6 +260,13 @@ def test_it_runs_on_trio(store_url: str) -> None:
 # --- cancellation ---------------------------------------------------------------------------------------------
 
 
+def whole_or_absent(found: list[str]) -> bool:
+    return all(
+        len({*record}.intersection(found)) in {0, len(record)}
+        for record in (FILES[:2], FILES[2::2], FILES[3::2])
+    )
+
+
 @settings(max_examples=15)
 @given(st.floats(0, 0.08))
 def test_cancelling_at_any_moment_leaves_records_whole_or_absent(delay: float) -> None:
@@ -264,12 +277,10 @@ def test_cancelling_at_any_moment_leaves_records_whole_or_absent(delay: float) -
             recorders = [await experiment.create_recorder(f"r{number}") for number in range(3)]
             with anyio.move_on_after(delay):
                 await generate_all([template for recorder in recorders for template in a_signal(recorder)])
-            await asyncio.sleep(0)
-            for recorder in recorders:
-                await recorder.flush()
-                found = set(await artifacts(recorder))
-                for record in (FILES[:2], FILES[2::2], FILES[3::2]):
-                    assert len(found & set(record)) in {0, len(record)}, found
+            # What was being saved appears a moment later.
+            with anyio.fail_after(30):
+                while not all([whole_or_absent(await artifacts(recorder)) for recorder in recorders]):
+                    await asyncio.sleep(0.005)
 
     asyncio.run(main())
 
@@ -359,6 +370,27 @@ async def test_a_failure_in_a_process_leaves_the_others_alone(local_url: str) ->
         (error,) = caught.value.exceptions
         assert isinstance(error, ZeroDivisionError)
         assert await artifacts(other) == ["where.pkl"]
+
+
+@pytest.mark.parametrize("splits", [False, True])
+async def test_a_process_that_dies_is_told_with_what_it_made(
+    local_url: str, splits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(makers.Dying, "splits", splits)
+    async with run(local_url) as recorder:
+        with pytest.raises(ExceptionGroup) as caught:
+            await generate_all([makers.Dying(recorder)], executor="processes", workers=1)
+        (error,) = caught.value.exceptions
+        assert isinstance(error, WorkerLostError)
+        assert str(error).startswith("a worker process died while Dying was being made")
+        assert 'executor="threads"' in str(error)
+        assert await artifacts(recorder) == []
+
+
+def test_where_the_system_tells_no_affinity_all_processors_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert choose_workers("threads", None, AsyncFace()).count == os.cpu_count()
 
 
 @pytest.mark.parametrize("saves", [True, False])
@@ -477,3 +509,5 @@ def test_each_face_takes_its_own_templates(memory_url: str) -> None:
             asyncio.run(generate_all([template]))  # type: ignore[list-item]
         with pytest.raises(InvalidInputError, match=r"is no template of aqrec\.sync\.templates"):
             blocking.generate_all([RecordTemp])  # type: ignore[list-item]
+        with pytest.raises(InvalidInputError, match="templates is one SigAnaRecord"):
+            blocking.generate_all(template)  # type: ignore[arg-type]

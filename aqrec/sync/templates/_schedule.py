@@ -11,7 +11,7 @@ from aqrec.errors import InvalidInputError
 from aqrec.sync._manager import ExperimentManager
 from aqrec.sync.templates._base import RecordTemp
 from aqrec.templates._calls import call_blocking
-from aqrec.templates._schedule import run_all
+from aqrec.templates._schedule import listed, run_all
 from aqrec.templates._travel import unpack
 from aqrec.templates._workers import Face, choose_workers
 
@@ -36,7 +36,7 @@ def generate_all(
     client must be a blocking one; Ctrl-C begins no further template and waits for those that threads are making.
     """
     work: Callable[[], Any] = partial(
-        run_all, list(templates), choose_workers(executor, workers, BlockingFace()), progress
+        run_all, listed(templates), choose_workers(executor, workers, BlockingFace()), progress
     )
     call_blocking(work)
 
