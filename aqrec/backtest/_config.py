@@ -50,7 +50,7 @@ def made(config: Any, what: str, pred: Any, *, qlib_compat: bool) -> Any:
     unknown = set(config) - {"class", "module_path", "kwargs"}
     if unknown or "class" not in config:
         raise InvalidInputError(
-            f"a {what} config has the keys class, module_path and kwargs, not {', '.join(map(str, config))}"
+            f"the config of the {what} has the keys class, module_path and kwargs, not {', '.join(map(str, config))}"
         )
     maker = _class(config, what)
     keywords = dict(filled(config.get("kwargs") or {}, pred))

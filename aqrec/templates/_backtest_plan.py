@@ -16,9 +16,9 @@ __all__ = [
     "BacktestPlan",
     "backtest_plan",
     "check_passes",
+    "check_prices",
     "multi_pass_files",
     "portfolio_files",
-    "report_frequencies",
 ]
 
 PICTURES = ("cumulative_return", "drawdown", "turnover")
@@ -54,6 +54,7 @@ _EXECUTOR: dict[str, Any] = {
     "module_path": "qlib.backtest.executor",
     "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
 }
+_OURS = {"SimulatorExecutor", "TopkDropoutStrategy"}
 _BACKTEST_KEYS = {"account", "benchmark", "end_time", "exchange_kwargs", "pos_type", "start_time"}
 _FREQUENCY = re.compile(r"(\d*)(month|mon|week|w|day|d|minute|min)", re.IGNORECASE)
 _UNITS = {"month": "month", "mon": "month", "week": "week", "w": "week", "day": "day", "d": "day"}
@@ -69,6 +70,9 @@ class BacktestPlan(msgspec.Struct, frozen=True):
     region: Literal["cn", "us", "tw"]
     qlib_compat: bool
     reported: tuple[str, ...]
+    """Frequencies of the executors that report"""
+    levels: tuple[str, ...]
+    """Those of all executors, each of which has indicators"""
     risk: tuple[str, ...]
     indicators: tuple[str, ...]
     method: IndicatorMethod
@@ -104,7 +108,12 @@ def backtest_plan(
         raise InvalidInputError(f"config['backtest'] is {backtest!r}; give a dict")
     _check_keys(backtest, set(), _BACKTEST_KEYS, "config['backtest']")
     executor = given.get("executor") or _copy(_EXECUTOR)
-    reported = tuple(report_frequencies(executor))
+    reported, levels = _frequencies(executor)
+    if not reported:
+        raise InvalidInputError(
+            "config['executor'] reports nothing, so there is nothing to analyse: set generate_portfolio_metrics to true in "
+            "its kwargs"
+        )
     if indicator_analysis_method not in {None, "mean", "amount_weighted", "value_weighted"}:
         raise InvalidInputError(
             f"indicator_analysis_method is {indicator_analysis_method!r}; choose 'mean', 'amount_weighted' or "
@@ -118,6 +127,7 @@ def backtest_plan(
         region=region,
         qlib_compat=qlib_compat,
         reported=reported,
+        levels=levels,
         risk=_chosen("risk_analysis_freq", risk_analysis_freq, reported),
         indicators=_chosen("indicator_analysis_freq", indicator_analysis_freq, reported),
         method=cast("IndicatorMethod", indicator_analysis_method or "mean"),
@@ -127,14 +137,11 @@ def backtest_plan(
 
 def portfolio_files(plan: BacktestPlan) -> list[str]:
     """Return the names of the files of `PortAnaRecord`."""
-    kinds = (
-        "report_normal_{}.pkl",
-        "positions_normal_{}.pkl",
-        "indicators_normal_{}.pkl",
-        "indicators_normal_{}_obj.pkl",
-    )
+    reports = ("report_normal_{}.pkl", "positions_normal_{}.pkl")
+    indicators = ("indicators_normal_{}.pkl", "indicators_normal_{}_obj.pkl")
     return [
-        *(kind.format(freq) for freq in plan.reported for kind in kinds),
+        *(kind.format(freq) for freq in plan.reported for kind in reports),
+        *(kind.format(freq) for freq in plan.levels for kind in indicators),
         *(f"port_analysis_{freq}.pkl" for freq in plan.risk),
         *(f"indicator_analysis_{freq}.pkl" for freq in plan.indicators),
         *(name for freq in plan.reported if plan.plots for name in picture_files(freq)),
@@ -164,17 +171,39 @@ def check_passes(plan: BacktestPlan, pass_num: int) -> None:
         )
 
 
-def report_frequencies(executor: Any) -> list[str]:
-    """Return the frequencies at which an executor, and those inside it, report."""
-    if not isinstance(executor, Mapping):
-        return ["1day"]
-    keywords = cast("Mapping[str, Any]", executor.get("kwargs") or {})
-    found: list[str] = []
-    if keywords.get("generate_portfolio_metrics", False):
-        found.append(_normal("config['executor']: time_per_step", keywords.get("time_per_step", "day")))
-    if "inner_executor" in keywords:
-        found += report_frequencies(keywords["inner_executor"])
-    return found
+def check_prices(template: str, plan: BacktestPlan) -> None:
+    """Refuse a plan that has no prices to trade at."""
+    exchange = plan.backtest.get("exchange_kwargs")
+    shared = isinstance(exchange, Mapping) and "exchange" in exchange
+    if plan.quotes is None and not shared and not (_is_qlibs(plan.strategy) or _is_qlibs(plan.executor)):
+        raise InvalidInputError(
+            f"{template} has no prices to trade at: give quotes=…, a table with the columns instrument, datetime and $close, "
+            "or the path or URL of one or of a data folder of Qlib"
+        )
+
+
+def _frequencies(executor: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the frequencies at which an executor and those inside it report, and those of all of them."""
+    reported: list[str] = []
+    levels: list[str] = []
+    # aqrec's own reports unless told otherwise, Qlib's do not.
+    reports = not _is_qlibs(executor)
+    while isinstance(executor, Mapping):
+        keywords = cast("Mapping[str, Any]", executor.get("kwargs") or {})
+        levels.append(_normal("config['executor']: time_per_step", keywords.get("time_per_step", "day")))
+        if keywords.get("generate_portfolio_metrics", reports):
+            reported.append(levels[-1])
+        executor, reports = keywords.get("inner_executor"), False
+    return (tuple(reported), tuple(levels)) if levels else (("1day",), ("1day",))
+
+
+def _is_qlibs(config: Any) -> bool:
+    """Whether a strategy or an executor is one that only Qlib has."""
+    if not isinstance(config, Mapping) or not isinstance(config.get("class"), str):
+        return False
+    module, _, name = str(config["class"]).rpartition(".")
+    where = config.get("module_path") or module
+    return str(where).split(".", 1)[0] == "qlib" and name not in _OURS
 
 
 def _chosen(name: str, given: str | Iterable[str] | None, reported: tuple[str, ...]) -> tuple[str, ...]:

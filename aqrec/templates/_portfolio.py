@@ -9,6 +9,7 @@ from aqrec.templates._backtest_plan import (
     BacktestPlan,
     backtest_plan,
     check_passes,
+    check_prices,
     multi_pass_files,
     portfolio_files,
 )
@@ -81,7 +82,8 @@ class PortAnaRecord(ACRecordTemp):
     Raises
     ------
     InvalidInputError
-        The config lacks a key or has an unknown one, a frequency is not reported, or matplotlib is not installed.
+        The config lacks a key or has an unknown one, its executor reports nothing or not at such a frequency, or matplotlib
+        is not installed.
     """
 
     artifact_path = "portfolio_analysis"
@@ -130,11 +132,12 @@ class PortAnaRecord(ACRecordTemp):
         MissingInputError
             ``pred.pkl`` is missing or has no rows (with ``on_missing="skip"``: a warning, and None).
         InvalidInputError
-            The config, the quotes and the prediction do not fit each other; the message says how.
+            There are no quotes, or config, quotes and prediction do not fit each other; the message says how.
         """
         return await super().generate()
 
     async def _generate(self) -> dict[str, Any]:
+        check_prices(type(self).__name__, self.plan)
         pred = await self.load(PREDICTION_FILE)
         objects, metrics = await call(figures_of, self.plan, pred)
         await self.recorder.log_batch(metrics)
@@ -224,6 +227,7 @@ region, qlib_compat
         return await super().generate()
 
     async def _generate(self) -> dict[str, Any]:
+        check_prices(type(self).__name__, self.plan)
         pred = await self.load(PREDICTION_FILE)
         orders = await call(
             draw_passes, self.plan, pred, self.pass_num, self.rng if self.shuffle_init_score else False

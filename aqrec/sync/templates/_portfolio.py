@@ -10,6 +10,7 @@ from aqrec.templates._backtest_plan import (
     BacktestPlan,
     backtest_plan,
     check_passes,
+    check_prices,
     multi_pass_files,
     portfolio_files,
 )
@@ -75,6 +76,7 @@ class PortAnaRecord(ACRecordTemp):
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
+        check_prices(type(self).__name__, self.plan)
         objects, metrics = figures_of(self.plan, self.load(PREDICTION_FILE))
         self.recorder.log_batch(metrics)
         return objects
@@ -128,6 +130,7 @@ class MultiPassPortAnaRecord(PortAnaRecord):
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
+        check_prices(type(self).__name__, self.plan)
         pred = self.load(PREDICTION_FILE)
         orders = draw_passes(self.plan, pred, self.pass_num, self.rng if self.shuffle_init_score else False)
         parts = [(self.plan, pred, part) for part in parts_of(orders, parts_at_once())]
