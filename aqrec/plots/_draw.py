@@ -27,6 +27,8 @@ __all__ = [
     "RED",
     "figure",
     "html_page",
+    "note",
+    "percent",
     "png",
     "require_matplotlib",
     "style",
@@ -77,9 +79,9 @@ def figure(height: float = 4.2, rows: int = 1, **options: Any) -> tuple[Figure, 
     return made, list(axes)
 
 
-def style(axes: Axes, title: str, ylabel: str = "", *, percent: bool = False, grid: bool = True) -> None:
+def style(axes: Axes, title: str, ylabel: str = "", *, shares: bool = False, grid: bool = True) -> None:
     """Give axes their title and the common look."""
-    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
 
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK)
     axes.set_ylabel(ylabel, fontsize=9.5, color=INK)
@@ -91,8 +93,18 @@ def style(axes: Axes, title: str, ylabel: str = "", *, percent: bool = False, gr
     if grid:
         axes.grid(axis="y", color=_GRID, linewidth=0.8)
         axes.set_axisbelow(True)
-    if percent:
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    if shares:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+
+
+def percent(value: float) -> str:
+    """Return a round share as text, with no more decimals than it has."""
+    return f"{round(100 * value, 6) + 0.0:,g}%".replace("-", "\N{MINUS SIGN}")
+
+
+def note(axes: Axes, text: str) -> None:
+    """Say in the middle of empty axes why they are."""
+    axes.text(0.5, 0.62, text, transform=axes.transAxes, ha="center", va="center", fontsize=10, color=GREY)
 
 
 def png(figure: Figure) -> bytes:
@@ -112,7 +124,7 @@ def html_page(
     figures
         matplotlib figures by heading.
     tables
-        Small tables of numbers by heading, which come first.
+        Small tables by heading, which come first. Numbers are written with four digits, text as it is.
     """
     parts: list[str] = []
     for heading, table in (tables or {}).items():
@@ -127,10 +139,17 @@ def html_page(
 def _table(table: pd.DataFrame) -> str:
     head = "".join(f"<th>{html.escape(str(column))}</th>" for column in table.columns)
     rows = "".join(
-        f"<tr><th>{html.escape(str(name))}</th>{''.join(f'<td>{value:.4f}</td>' for value in row)}</tr>\n"
-        for name, row in zip(table.index, table.to_numpy(dtype=float).tolist(), strict=True)
+        f"<tr><th>{html.escape(str(name))}</th>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>\n"
+        for name, row in zip(table.index, table.to_numpy(dtype=object).tolist(), strict=True)
     )
     return f"<table>\n<tr><th></th>{head}</tr>\n{rows}</table>"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return html.escape(value)
+    number = float(value) + 0.0
+    return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:#.4g}"
 
 
 def _saved(figure: Figure, kind: str) -> bytes:

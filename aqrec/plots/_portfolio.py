@@ -104,9 +104,16 @@ def _drawdown(growth: dict[str, pd.Series[float]]) -> Figure:
     if "Benchmark" in below:
         bench = below["Benchmark"]
         axes.plot(
-            bench.index, bench, color=GREY, linewidth=1.0, label=f"Benchmark  {bench.min():.1%} at worst"
+            bench.index,
+            bench,
+            color=GREY,
+            linewidth=0.9,
+            alpha=0.8,
+            zorder=1.5,  # behind the account's
+            label=f"Benchmark  {bench.min():.1%} at worst",
         )
-    style(axes, "Drawdown", "below the highest worth so far", percent=True)
+    whose = "the account and of the benchmark" if "Benchmark" in below else "the account"
+    style(axes, f"Drawdown of {whose}", "below the highest worth so far", shares=True)
     _finish(axes, mine.index)
     axes.set_ylim(top=0.0)
     axes.legend(loc="lower left", frameon=False, fontsize=9.5)
@@ -125,7 +132,7 @@ def _turnover(turnover: pd.Series[float]) -> Figure:
         axes,
         f"Turnover, {turnover.mean():.1%} a bar on average",
         "traded value, share of the account",
-        percent=True,
+        shares=True,
     )
     _finish(axes, turnover.index)
     # The first purchase alone would flatten all the rest.

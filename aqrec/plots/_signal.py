@@ -9,7 +9,7 @@ import pandas as pd
 
 from aqrec.analysis import calc_ic
 from aqrec.errors import InvalidInputError
-from aqrec.plots._draw import BLUE, GREY, INK, ORANGE, PALE, figure, style
+from aqrec.plots._draw import BLUE, GREY, INK, ORANGE, PALE, figure, note, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +19,7 @@ __all__ = ["group_returns", "plot_signal"]
 _MONTH, _YEAR = 21, 252
 _LONG = 750
 """Days beyond which the mean of a month is a blur"""
+_NO_IC = "No day has one: at least two names with a prediction and a label, not all alike, are needed"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _GROUP_COLOURS = ("#1f5fa8", "#6fa3d6", "#b9b9b9", "#efb066", "#d26a1b")
 
@@ -41,14 +42,20 @@ def plot_signal(
     Returns
     -------
     dict
-        Figures by name. ``ic``: the daily IC, its mean over 21 days (252 if there are many), and the running sums of IC and rank IC.
-        ``ic_monthly``: the mean IC of each month. ``groups``: the running sum of the mean label of five groups, ranked by
-        the day's prediction, and of half the difference between the first and the last.
+        Figures by name. ``ic``: the daily IC; the mean of IC and rank IC over 21 days (252 if there are many), on a scale
+        of its own; and their running sums. ``ic_monthly``: the mean IC of each month. ``groups``: the running sum of the
+        mean label of five groups, ranked by the day's prediction, and of half the difference between the first and the
+        last. Where there is nothing to draw, the figure says so.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no day.
     """
     if ic is None or ric is None:
         ic, ric = calc_ic(pred, label)
-    if not ic.notna().any():
-        raise InvalidInputError("no day has an information coefficient: nothing can be drawn")
+    if ic.empty:
+        raise InvalidInputError("there is no day: nothing can be drawn")
     return {"ic": _ic(ic, ric), "ic_monthly": _monthly(ic), "groups": _groups(group_returns(pred, label))}
 
 
@@ -86,22 +93,26 @@ def group_returns(pred: pd.Series[Any], label: pd.Series[Any], groups: int = 5) 
 
 
 def _ic(ic: pd.Series[float], ric: pd.Series[float]) -> Figure:
-    made, (daily, total) = figure(5.4, 2, sharex=True)
+    made, (daily, mean, total) = figure(7.0, 3, sharex=True)
     # Thousands of dots as a raster: as a vector they are megabytes that nobody can tell apart.
     daily.plot(ic.index, ic, ".", color=PALE, markersize=2.5, alpha=0.6, label="Each day", rasterized=True)
     window = _MONTH if len(ic) <= _LONG else _YEAR
-    smooth = ic.rolling(window, min_periods=min(_MONTH, len(ic))).mean()
-    daily.plot(smooth.index, smooth, color=BLUE, linewidth=1.5, label=f"Mean over {window} days")
-    daily.axhline(0.0, color=GREY, linewidth=0.8)
-    mean, std = float(ic.mean()), float(ic.std())
-    ratio = f", ICIR {mean / std:.3f}" if std > 0 else ""
-    style(daily, f"Information coefficient: mean {mean:.4f}{ratio}", "IC")
-    daily.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2, markerscale=3)
     for name, series, colour in (("IC", ic, BLUE), ("Rank IC", ric, ORANGE)):
+        smooth = series.rolling(window, min_periods=min(max(_MONTH, window // 4), len(series))).mean()
+        mean.plot(smooth.index, smooth, color=colour, linewidth=1.5, label=name)
         total.plot(series.index, series.fillna(0.0).cumsum(), color=colour, linewidth=1.5, label=name)
-    total.axhline(0.0, color=GREY, linewidth=0.8)
+    for axes in (daily, mean, total):
+        axes.axhline(0.0, color=GREY, linewidth=0.8)
+    average, std = float(ic.mean()), float(ic.std())
+    ratio = f", ICIR {average / std:.3f}" if std > 0 else ""
+    known = bool(ic.notna().any())
+    style(daily, f"Information coefficient{f': mean {average:.4f}{ratio}' if known else ''}", "IC of a day")
+    style(mean, f"Mean over {window} days", "mean")
     style(total, "Running sum", "sum of daily values")
-    total.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2)
+    for axes in (mean, total):  # beside the title, where no line is
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), frameon=False, fontsize=9.5, ncols=2)
+    if not known:
+        note(daily, _NO_IC)
     if len(ic) > 1:
         total.set_xlim(ic.index[0], ic.index[-1])
     return made
@@ -114,7 +125,7 @@ def _monthly(ic: pd.Series[float]) -> Figure:
     means = ic.groupby([days.year, days.month]).mean().reindex(months)
     cells = means.to_numpy(dtype=np.float64).reshape(-1, 12)
     years = range(first, last + 1)
-    bound = float(np.nanmax(np.abs(cells))) or 1.0
+    bound = float(np.nanmax(np.abs(cells), initial=0.0)) or 1.0
     made, (axes,) = figure(max(1.8, 0.9 + 0.29 * len(years)))
     image = axes.imshow(cells, cmap="RdBu", vmin=-bound, vmax=bound, aspect="auto")
     axes.set_xticks(range(12), _MONTHS)
@@ -125,6 +136,8 @@ def _monthly(ic: pd.Series[float]) -> Figure:
         axes.text(
             column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=7.5, color=ink
         )
+    if np.isnan(cells).all():
+        note(axes, _NO_IC)
     style(axes, "Mean IC by month", grid=False)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -144,7 +157,9 @@ def _groups(means: pd.DataFrame) -> Figure:
         axes.plot(sums.index, sums[name], color=colour, linewidth=1.3, label=f"{name}{rank}")
     axes.plot(sums.index, sums["Long-short"], color=INK, linewidth=1.6, linestyle="--", label="Long-short")
     axes.axhline(0.0, color=GREY, linewidth=0.8)
-    style(axes, "Groups by prediction", "sum of mean labels", percent=True)
+    style(axes, "Groups by prediction", "sum of mean labels", shares=True)
+    if sums.empty:
+        note(axes, "No row has both a prediction and a label")
     if len(sums) > 1:
         axes.set_xlim(sums.index[0], sums.index[-1])
     axes.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2)

@@ -26,7 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["pass_figures", "portfolio_figures", "shuffled_rows", "summary_of_passes"]
 
-HEADINGS = {"cumulative_return": "Cumulative return", "drawdown": "Drawdown", "turnover": "Turnover"}
+HEADINGS = {
+    "cumulative_return": "Cumulative return",
+    "drawdown": "Drawdown of the account",
+    "turnover": "Turnover",
+}
+_RISK = {
+    "annualized_return": ("annualized return", "{:.2%}"),
+    "information_ratio": ("information ratio", "{:.3f}"),
+    "max_drawdown": ("max drawdown of the running sum", "{:.2%}"),
+    "mean": ("mean of a bar", "{:.4%}"),
+    "std": ("standard deviation of a bar", "{:.4%}"),
+}
+"""Measures of `aqrec.analysis.risk_analysis`, what a page calls them, and how it writes them"""
 
 Rng = int | np.random.Generator | np.random.RandomState
 
@@ -162,11 +174,9 @@ def _pictures(objects: dict[str, Any], freq: str) -> dict[str, Any]:
     figures = plot_portfolio(objects[f"report_normal_{freq}.pkl"])
     tables: dict[str, pd.DataFrame] = {}
     if f"port_analysis_{freq}.pkl" in objects:
-        risk = objects[f"port_analysis_{freq}.pkl"]["risk"].unstack(level=0)
-        tables["Return beyond the benchmark"] = risk.rename(
-            index=lambda name: name.replace("_", " "),
-            columns={"excess_return_without_cost": "without costs", "excess_return_with_cost": "with costs"},
-        ).loc[["annualized return", "information ratio", "max drawdown", "mean", "std"]]
+        tables["Return beyond the benchmark, bars summed up"] = _risk_table(
+            objects[f"port_analysis_{freq}.pkl"]
+        )
     page = html_page(
         f"Portfolio, {freq}", {HEADINGS[name]: figure for name, figure in figures.items()}, tables
     )
@@ -174,6 +184,16 @@ def _pictures(objects: dict[str, Any], freq: str) -> dict[str, Any]:
         **{f"{name}_{freq}.png": png(figure) for name, figure in figures.items()},
         f"report_{freq}.html": page,
     }
+
+
+def _risk_table(analysis: pd.DataFrame) -> pd.DataFrame:
+    """Return the risk figures as people write them."""
+    groups = {"without costs": "excess_return_without_cost", "with costs": "excess_return_with_cost"}
+    cells = {
+        column: [form.format(analysis.loc[(group, measure), "risk"]) for measure, (_, form) in _RISK.items()]
+        for column, group in groups.items()
+    }
+    return pd.DataFrame(cells, index=[name for name, _ in _RISK.values()])
 
 
 def _frame(pred: Any) -> pd.DataFrame:

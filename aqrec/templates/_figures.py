@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from aqrec.analysis import calc_ic, calc_long_short_prec, calc_long_short_return
-from aqrec.errors import InvalidValueError, MissingInputError
+from aqrec.analysis._panel import align
+from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.templates._dataset import PRECISION_FILES
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def signal_figures(
     """
     score = _column("the prediction", pred, 0)
     truth = _column("the label", label, label_col)
-    ic, ric = calc_ic(score, truth)
+    ic, ric = _correlations(score, truth)
     daily: dict[str, Any] = {"ic.pkl": ic, "ric.pkl": ric}
     metrics = {
         "IC": _mean(ic),
@@ -61,7 +63,7 @@ def _pictures(score: Daily, truth: Daily, ic: Daily, ric: Daily, metrics: dict[s
 def precision_figures(pred: object, label: object) -> tuple[dict[str, Daily], dict[str, float]]:
     """Return the daily figures of `HFSignalRecord` by file name, and their summary by metric name."""
     score, truth = _column("the prediction", pred, 0), _column("the label", label, 0)
-    ic, ric = calc_ic(score, truth)
+    ic, ric = _correlations(score, truth)
     rising, falling = calc_long_short_prec(score, truth, is_alpha=True)
     spread, average = calc_long_short_return(score, truth)
     metrics = {
@@ -80,19 +82,50 @@ def precision_figures(pred: object, label: object) -> tuple[dict[str, Daily], di
 
 def segment_figures(pred: object, label: object) -> dict[str, Any]:
     """Return what `MultiSegRecord` saves of one segment."""
-    ic, ric = calc_ic(_column("the prediction", pred, 0), _column("the label", label, 0))
+    ic, ric = _correlations(_column("the prediction", pred, 0), _column("the label", label, 0))
     return {"all-IC": ic, "mean-IC": _mean(ic), "all-Rank-IC": ric, "mean-Rank-IC": _mean(ric)}
 
 
 def squared_error(pred: object, label: object) -> float:
-    """Return the mean squared difference, in float64, over the rows that have both; NaN labels do not count."""
+    """Return the mean squared difference, in float64, over the rows that have both; a NaN is none."""
     score, truth = _column("the prediction", pred, 0), _column("the label", label, 0)
-    known = truth.astype(np.float64).dropna()
-    known = known[known.index.isin(score.index)]
-    if known.empty:
+    panel = align(score, truth, "datetime").complete()
+    if not len(panel.pred):
+        _check_common(score, truth)
         raise MissingInputError("no row has both a prediction and a label: there is nothing to compare")
-    difference = score.astype(np.float64).reindex(known.index) - known
-    return float(np.mean(difference.to_numpy() ** 2))
+    difference = panel.pred.astype(np.float64) - panel.label.astype(np.float64)
+    return float(np.mean(difference * difference))
+
+
+def _correlations(score: Daily, truth: Daily) -> tuple[Daily, Daily]:
+    """Return IC and rank IC; NaN where the numbers do not tell, an error where the rows do not meet."""
+    ic, ric = calc_ic(score, truth)
+    if not ic.notna().any():
+        _check_common(score, truth)
+    return ic, ric
+
+
+def _check_common(score: Daily, truth: Daily) -> None:
+    """Raise if no row of one side is a row of the other."""
+    ours, theirs = score.index, truth.index
+    if ours.names != theirs.names:
+        theirs = cast("pd.MultiIndex", theirs).reorder_levels(list(ours.names))
+    if not ours.isin(theirs).any():
+        raise InvalidInputError(
+            f"the prediction and the label have no row in common: {_extent('the prediction', ours)}, "
+            f"{_extent('the label', theirs)}; give both the same days and the same names of instruments"
+        )
+
+
+def _extent(what: str, index: pd.Index[Any]) -> str:
+    """Say how many rows there are, and from where to where."""
+    spans: list[str] = []
+    for place, name in enumerate(index.names):
+        values = index.get_level_values(place).unique()
+        with contextlib.suppress(TypeError):  # values of several types
+            values = values.sort_values()
+        spans.append(f"{name} {values[0]!s} to {values[-1]!s}")
+    return f"{what} has {len(index):,} rows ({', '.join(spans)})"
 
 
 def _column(what: str, table: object, number: int) -> Daily:

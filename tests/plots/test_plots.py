@@ -78,6 +78,17 @@ def test_large_growth_gets_a_logarithmic_axis(drift: float, scale: str) -> None:
     assert plot_portfolio(a_report(drift=drift))["cumulative_return"].axes[0].get_yscale() == scale
 
 
+def test_a_drawdown_says_whose_it_is_in_round_shares() -> None:
+    axes = plot_portfolio(a_report())["drawdown"].axes[0]
+    assert axes.get_title(loc="left") == "Drawdown of the account and of the benchmark"
+    form = axes.yaxis.get_major_formatter()
+    assert [form(share) for share in (0.0, -0.05, -0.125)] == [
+        "0%",
+        "\N{MINUS SIGN}5%",
+        "\N{MINUS SIGN}12.5%",
+    ]
+
+
 def test_without_a_benchmark_none_is_drawn() -> None:
     figures = plot_portfolio(a_report(bench=False))
     for name in ("cumulative_return", "drawdown"):
@@ -89,8 +100,16 @@ def test_what_cannot_be_drawn_is_named(report: pd.DataFrame) -> None:
     with pytest.raises(InvalidInputError, match=r"the report (has no rows|lacks \['cost'\])"):
         plot_portfolio(report)
     pred, label = a_signal()
-    with pytest.raises(InvalidInputError, match="no day has an information coefficient"):
-        plot_signal(pred, label * np.nan)
+    with pytest.raises(InvalidInputError, match="there is no day"):
+        plot_signal(pred.iloc[:0], label.iloc[:0])
+
+
+def test_figures_without_anything_to_draw_say_so() -> None:
+    pred, label = a_signal()
+    for name, figure in plot_signal(pred, label * np.nan).items():
+        (said,) = [text.get_text() for text in figure.axes[0].texts]
+        assert said.startswith("No row has both" if name == "groups" else "No day has one")
+        assert png(figure)
 
 
 def test_the_signals_lines_are_its_figures() -> None:
@@ -99,7 +118,10 @@ def test_the_signals_lines_are_its_figures() -> None:
     figures = plot_signal(pred, label)
     assert list(figures) == ["ic", "ic_monthly", "groups"]
     np.testing.assert_allclose(lines(figures["ic"])["Each day"].get_ydata(), ic)
-    np.testing.assert_allclose(lines(figures["ic"], 1)["Rank IC"].get_ydata(), ric.cumsum())
+    np.testing.assert_allclose(lines(figures["ic"], 1)["IC"].get_ydata()[-1], ic.iloc[-21:].mean())
+    np.testing.assert_allclose(lines(figures["ic"], 2)["Rank IC"].get_ydata(), ric.cumsum())
+    daily, mean = (figures["ic"].axes[number].get_ylim()[1] for number in (0, 1))
+    assert mean < 0.8 * daily, "the mean has a scale of its own, on which it can be seen"
     assert f"mean {ic.mean():.4f}" in figures["ic"].axes[0].get_title(loc="left")
     cells = figures["ic_monthly"].axes[0].images[0].get_array()
     assert cells.shape == (1, 12)
@@ -136,11 +158,13 @@ def test_pictures_are_png_and_show_something() -> None:
 
 
 def test_the_page_needs_nothing_else() -> None:
-    table = pd.DataFrame({"with <costs>": [1.23456, -1.0]}, ["mean", "std & co"])
+    table = pd.DataFrame({"with <costs>": [0.000123456, -1.0, "<1%"]}, ["mean", "std & co", "text"])
     page = html_page("Mine & yours", plot_portfolio(a_report()), {"Risk": table})
     assert "<title>Mine &amp; yours</title>" in page
     assert "<th>with &lt;costs&gt;</th>" in page
-    assert "<tr><th>std &amp; co</th><td>-1.0000</td></tr>" in page
+    assert "<tr><th>mean</th><td>0.0001235</td></tr>" in page
+    assert "<tr><th>std &amp; co</th><td>-1.000</td></tr>" in page
+    assert "<tr><th>text</th><td>&lt;1%</td></tr>" in page
     assert not re.search(r"<script|<link|src=\"(?!data:)", page)
     pictures = re.findall(r'<img alt="(.*?)" src="data:image/svg\+xml;base64,(.*?)">', page)
     assert [alt for alt, _ in pictures] == ["cumulative_return", "drawdown", "turnover"]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import aqrec
-from aqrec.errors import InvalidValueError, MissingInputError
+from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.templates import SigAnaRecord, SignalRecord
 from tests._support import run_script
 from tests.templates.cases import GOLDEN, QRUN, Labelled, Model, artifacts, panel, read, run
@@ -204,8 +204,34 @@ async def test_pictures_are_saved_beside_the_numbers(memory_url: str) -> None:
         await record.check(include_self=True)
         assert (await record.load("groups.png")).startswith(b"\x89PNG")
         mean = (await recorder.list_metrics())["Rank IC"]
-        assert f"<th>Rank IC</th><td>{mean:.4f}</td>" in await record.load("signal.html")
+        assert f"<th>Rank IC</th><td>{mean:#.4g}</td>" in await record.load("signal.html")
         assert await record.generate() is None
+
+
+@pytest.mark.parametrize("label", [LABEL * math.nan, LABEL * 0.0], ids=["unknown", "constant"])
+async def test_without_any_correlation_numbers_and_pictures_are_there_and_say_so(
+    memory_url: str, label: Any
+) -> None:
+    files, metrics = await analysed(memory_url, PRED, label, plots=True)
+    assert math.isnan(metrics["IC"])
+    assert files["ic.pkl"].isna().all()
+    assert files["ic.png"].startswith(b"\x89PNG")
+    assert "<th>IC</th><td>nan</td>" in files["signal.html"]
+
+
+async def test_rows_that_do_not_meet_are_an_error_that_tells_both_sides(memory_url: str) -> None:
+    renamed = LABEL.rename(index=str.lower, level="instrument")
+    for pred, label in ((PRED.iloc[:30], LABEL.iloc[60:]), (PRED, renamed.swaplevel())):
+        async with run(memory_url) as recorder:
+            await SignalRecord(Model(pred), Labelled(label), recorder).generate()
+            with pytest.raises(InvalidInputError, match="have no row in common") as caught:
+                await SigAnaRecord(recorder, on_missing="skip").generate()
+            assert await recorder.list_artifacts("sig_analysis") == []
+            assert await recorder.list_metrics() == {}
+        assert f"the prediction has {len(pred)} rows (datetime 2024-01-01" in str(caught.value)
+        assert f"the label has {len(label)} rows" in str(caught.value)
+    assert "instrument S00 to S09" in str(caught.value)
+    assert "instrument s00 to s09" in str(caught.value)
 
 
 async def test_another_process_can_analyse_what_this_one_predicted(local_url: str) -> None:

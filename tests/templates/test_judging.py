@@ -100,10 +100,34 @@ async def test_the_squared_error_goes_by_rows_that_have_both(store_url: str) -> 
         ]
 
 
-async def test_without_a_common_row_there_is_no_squared_error(memory_url: str) -> None:
+@pytest.mark.parametrize("template", [HFSignalRecord, SignalMseRecord])
+async def test_rows_that_do_not_meet_are_an_error(memory_url: str, template: Any) -> None:
     async with predicted(memory_url, PRED.iloc[:10], LABEL.iloc[10:]) as recorder:
+        with pytest.raises(InvalidInputError, match=r"no row in common: the prediction has 10 rows.*has 110"):
+            await template(recorder).generate()
+
+
+async def test_without_a_value_on_both_sides_there_is_no_squared_error(memory_url: str) -> None:
+    async with predicted(memory_url, PRED, LABEL * np.nan) as recorder:
         with pytest.raises(MissingInputError, match="no row has both a prediction and a label"):
             await SignalMseRecord(recorder).generate()
+
+
+@pytest.mark.parametrize("which", ["pred", "label"])
+async def test_repeated_rows_have_no_squared_error(memory_url: str, which: str) -> None:
+    pred = pd.concat([PRED, PRED.iloc[:1] + 1]) if which == "pred" else PRED
+    label = pd.concat([LABEL, LABEL.iloc[:1]]) if which == "label" else LABEL
+    async with predicted(memory_url, pred, label) as recorder:
+        with pytest.raises(InvalidValueError, match="drop repeated rows"):
+            await SignalMseRecord(recorder).generate()
+        assert await recorder.list_metrics() == {}
+
+
+async def test_the_levels_of_the_two_sides_may_be_in_another_order(memory_url: str) -> None:
+    async with predicted(memory_url, PRED, LABEL.swaplevel()) as recorder:
+        made = await SignalMseRecord(recorder).generate()
+        assert made is not None
+        assert made["mse.pkl"] == pytest.approx(((PRED - LABEL["LABEL0"]) ** 2).mean())
 
 
 class Segmented:

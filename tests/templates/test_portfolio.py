@@ -213,11 +213,12 @@ async def test_an_empty_prediction_and_a_late_start_are_named(memory_url: str) -
         late["backtest"] = {**late["backtest"], "start_time": "2030-01-01"}
         with pytest.raises(InvalidInputError, match=r"the prediction ends on .* before the backtest's start"):
             await MultiPassPortAnaRecord(recorder, config=late, quotes=market("syn40")).generate()
-        with pytest.raises(InvalidInputError, match="needs quotes"):
+        with pytest.raises(InvalidInputError, match="PortAnaRecord has no prices to trade at: give quotes="):
             await PortAnaRecord(recorder, config()).generate()
         assert await recorder.list_artifacts("portfolio_analysis") == []
 
 
+NESTED = "qlib.backtest.executor.NestedExecutor"
 STRATEGY = {"class": "TopkDropoutStrategy", "kwargs": {"signal": "<PRED>", "topk": 5, "n_drop": 1}}
 
 
@@ -241,6 +242,23 @@ STRATEGY = {"class": "TopkDropoutStrategy", "kwargs": {"signal": "<PRED>", "topk
         ),
         ({"indicator_analysis_freq": ["1day", "5min"]}, "indicator_analysis_freq names '5min'"),
         ({"risk_analysis_freq": "fortnight"}, "'fortnight' is no frequency such as"),
+        (
+            {
+                "config": {
+                    "strategy": STRATEGY,
+                    "backtest": {},
+                    "executor": {
+                        "class": "SimulatorExecutor",
+                        "kwargs": {"generate_portfolio_metrics": False},
+                    },
+                }
+            },
+            r"config\['executor'\] reports nothing, .* set generate_portfolio_metrics to true",
+        ),
+        (
+            {"config": {"strategy": STRATEGY, "backtest": {}, "executor": {"class": NESTED, "kwargs": {}}}},
+            "reports nothing",
+        ),
         ({"indicator_analysis_method": "median"}, "indicator_analysis_method is 'median'; choose"),
     ],
 )
@@ -250,6 +268,35 @@ async def test_a_config_that_means_nothing_is_refused_at_once(
     async with run(memory_url) as recorder:
         with pytest.raises(InvalidInputError, match=text):
             PortAnaRecord(recorder, **options)
+
+
+async def test_an_executor_that_says_nothing_of_reports_makes_them(memory_url: str) -> None:
+    executor = {"class": "SimulatorExecutor", "module_path": "qlib.backtest.executor", "kwargs": {}}
+    async with run(memory_url) as recorder:
+        await predicted(recorder)
+        record = PortAnaRecord(recorder, {**config(), "executor": executor}, quotes=market("syn40"))
+        await record.generate()
+        await record.check(include_self=True)
+        assert await record.load("port_analysis_1day.pkl") is not None
+        assert len(await recorder.list_metrics()) == 13
+
+
+async def test_each_level_of_an_executor_has_indicators_and_those_that_say_so_a_report(
+    memory_url: str,
+) -> None:
+    """As Qlib does it, which is what runs nested ones."""
+    inner = {"class": "SimulatorExecutor", "kwargs": {"time_per_step": "30min"}}
+    outer = {"time_per_step": "day", "generate_portfolio_metrics": True, "inner_executor": inner}
+    async with run(memory_url) as recorder:
+        record = PortAnaRecord(
+            recorder,
+            {"strategy": STRATEGY, "backtest": {}, "executor": {"class": NESTED, "kwargs": outer}},
+        )
+        assert set(record.list()) == {
+            *("report_normal_1day.pkl", "positions_normal_1day.pkl", "port_analysis_1day.pkl"),
+            *(f"indicators_normal_{freq}{end}.pkl" for freq in ("1day", "30min") for end in ("", "_obj")),
+            "indicator_analysis_1day.pkl",
+        }
 
 
 async def test_passes_need_a_signal_to_replace(memory_url: str) -> None:
@@ -392,7 +439,9 @@ async def test_pictures_are_saved_beside_the_numbers(local_url: str) -> None:
         assert (await record.load("drawdown_1day.png")).startswith(b"\x89PNG")
         page = await record.load("report_1day.html")
         worst = made["port_analysis_1day.pkl"].loc[("excess_return_with_cost", "max_drawdown"), "risk"]
-        assert f"<td>{worst:.4f}</td>" in page
+        assert "<tr><th>max drawdown of the running sum</th><td>" in page
+        assert f"<td>{worst:.2%}</td>" in page
+        assert "-0.0000" not in page
         assert page.count("data:image/svg+xml") == 3
         assert await record.generate() is None
 
