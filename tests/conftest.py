@@ -26,7 +26,7 @@ from tests._support.services.fixtures import (  # noqa: F401 - fixtures work by 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 # In CI a skipped test is a failed run, unless its reason is one of these.
-SKIPS_ALLOWED_IN_CI = (r"Python 3\.\d+ not found",)
+SKIPS_ALLOWED_IN_CI = (r"Python 3\.\d+ not found", "Qlib is not installed here: nox -s qlib")
 
 # No deadline anywhere: on a shared machine it measures the neighbours.
 settings.register_profile("quick", max_examples=30, deadline=None)

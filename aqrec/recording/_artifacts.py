@@ -43,8 +43,13 @@ async def save_objects(
     objects: Mapping[str, object],
     artifact_path: str | None,
     local_path: str | os.PathLike[str] | None,
+    *,
+    codec: str | None = None,
 ) -> None:
-    """Save objects under their names, or a file or the content of a folder, which may have a `progress`."""
+    """Save objects under their names, or a file or the content of a folder, which may have a `progress`.
+
+    `codec` stores all objects alike, whatever their names end with.
+    """
     if local_path is not None:
         others = dict(objects)
         progress = as_progress(others.pop("progress", False))
@@ -52,7 +57,9 @@ async def save_objects(
             raise InvalidInputError("save_objects takes objects or a local_path, not both")
         await log_files(run, local_path, artifact_path, progress, content_only=True)
         return
-    plan = [(join(artifact_path, name), obj, codec_for_save(name, obj)) for name, obj in objects.items()]
+    plan = [
+        (join(artifact_path, name), obj, codec or codec_for_save(name, obj)) for name, obj in objects.items()
+    ]
     await run.session.prepare()
     await _all(_save_object(run, *item) for item in plan)
     await run.engine.acknowledge()

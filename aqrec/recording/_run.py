@@ -238,6 +238,16 @@ class Run:
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
         own(engine, self.run_id, self.end)
 
+    def observe(self, doc: RunDocument) -> None:
+        """Take over the status and name that another process has given the run since."""
+        with self._lock:
+            mine = self.doc
+            if doc.clocks.get("status", 0) > mine.clocks.get("status", 0):
+                mine.status, mine.end_time, mine.start_time = doc.status, doc.end_time, doc.start_time
+                mine.clocks["status"] = doc.clocks["status"]
+            if doc.clocks.get("name", 0) > mine.clocks.get("name", 0):
+                mine.name, mine.clocks["name"] = doc.name, doc.clocks["name"]
+
     # -- engine thread -----------------------------------------------------------------------------------------------
 
     async def flush(self) -> None:
@@ -323,15 +333,8 @@ class Run:
         known = catalog.runs.get(self.run_id)
         if known is None or not known.known:
             known = await catalog.find_run(self.run_id)
-        doc = copy.deepcopy(known)
-        with self._lock:
-            mine = self.doc
-            if doc.clocks.get("status", 0) > mine.clocks.get("status", 0):
-                mine.status, mine.end_time, mine.start_time = doc.status, doc.end_time, doc.start_time
-                mine.clocks["status"] = doc.clocks["status"]
-            if doc.clocks.get("name", 0) > mine.clocks.get("name", 0):
-                mine.name, mine.clocks["name"] = doc.name, doc.clocks["name"]
-        return doc
+        self.observe(known)
+        return copy.deepcopy(known)
 
     async def list_params(self) -> dict[str, Any]:
         """Return the params, typed."""

@@ -114,6 +114,8 @@ class Workspace:
         if run is None:
             run = Run(self.session, copy.deepcopy(doc))
             self.session.remember(run)
+        else:
+            run.observe(doc)
         return run
 
     def create_at_once(

@@ -4,6 +4,7 @@ After a wanted change of the surface: ``python -m tests.project.surface``.
 """
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
@@ -22,6 +23,7 @@ PUBLIC = (
     "aqrec.artifacts",
     "aqrec.backtest",
     "aqrec.errors",
+    "aqrec.integrations.qlib",
     "aqrec.options",
     "aqrec.plots",
     "aqrec.quotes",
@@ -34,16 +36,18 @@ PUBLIC = (
     "aqrec.testing",
     "aqrec.workflow",
 )
+# What a module needs before its names can be looked at.
+NEEDS = {"aqrec.integrations.qlib": "qlib"}
 PINNED = Path(__file__).with_name("surface.txt")
 
 
 def faces() -> list[str]:
-    """Return the dotted names of all modules of the package that have no underscore in them."""
+    """Return the dotted names of all modules of the package that have no underscore in them and can be looked at here."""
     names = [aqrec.__name__]
     for info in pkgutil.walk_packages(aqrec.__path__, prefix="aqrec."):
         if not any(part.startswith("_") for part in info.name.split(".")):
             names.append(info.name)
-    return sorted(names)
+    return sorted(name for name in names if name not in NEEDS or importlib.util.find_spec(NEEDS[name]))
 
 
 def current_surface() -> list[str]:

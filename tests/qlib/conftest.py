@@ -1,6 +1,5 @@
 """A provider folder of the prices that come with aqrec."""
 
-import importlib.util
 from pathlib import Path
 
 import pandas as pd
@@ -8,8 +7,6 @@ import pytest
 
 from tests._support import ROOT
 from tests.qlib.provider import write_provider
-
-collect_ignore_glob = [] if importlib.util.find_spec("qlib") else ["test_*.py"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,3 @@
+"""Other people's programs on aqrec's stores: `aqrec.integrations.qlib`."""
+
+__all__: list[str] = []
