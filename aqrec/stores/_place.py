@@ -123,4 +123,6 @@ def target_of(url: str, storage_options: Mapping[str, Any] | None = None) -> Tar
     if scheme in {"", "file", "memory"}:
         return Target(canonical, canonical, dict(storage_options or {}))
     plain, options = split_query(url, storage_options or {})
+    if scheme in KINDS:
+        place_of(plain)
     return Target(canonical, canonical if scheme in KINDS and "@" not in plain else plain, options)

@@ -30,14 +30,17 @@ def scheme_of(url: str) -> str:
 def redact_url(url: str) -> str:
     """Return `url` fit for messages and logs.
 
-    The user part and the fragment are replaced by ``***``, and so is the value of every query parameter that
-    is not known to be harmless. A container name before ``@`` in an Azure URL stays. A plain path is returned
-    as it is. Redacting twice changes nothing.
+    The user part and the fragment are replaced by ``***``, and so are all that follows a colon that begins no
+    port, and the value of every query parameter that is not known to be harmless. A container name before ``@``
+    in an Azure URL stays. A plain path is returned as it is. Redacting twice changes nothing.
     """
     found = _SCHEME.match(url)
     if not found or not found[1] or found[1].lower() == "memory":
         return url
-    user, rest = _split_user(found[1].lower(), url[found.end() :])
+    scheme = found[1].lower()
+    user, rest = _split_user(scheme, url[found.end() :])
+    if not user:
+        rest = _without_secret(scheme, rest, strict=False)
     rest, _, fragment = rest.partition("#")
     rest, _, query = rest.partition("?")
     text = f"{url[: found.end()]}{user}{rest}"
@@ -67,6 +70,8 @@ def canonical_url(url: str | os.PathLike[str]) -> str:
     user, rest = _split_user(scheme, url.partition("://")[2])
     if user == f"{_HIDDEN}@":
         user = ""
+    elif not user:
+        rest = _without_secret(scheme, rest, strict=True)
     path = re.split(r"[?#]", rest, maxsplit=1)[0]
     scheme = _SAME_SERVICE.get(scheme, scheme)
     return f"{scheme}://{user}{'/'.join(part for part in path.split('/') if part)}"
@@ -169,6 +174,18 @@ def _split_user(scheme: str, body: str) -> tuple[str, str]:
         return "", body
     rest = body[len(user) + 1 :]
     return (f"{user}@" if scheme in _USER_IS_CONTAINER and ":" not in user else f"{_HIDDEN}@"), rest
+
+
+def _without_secret(scheme: str, body: str, *, strict: bool) -> str:
+    """Hide what follows a colon before the first slash that begins no port: half of a key and its secret, perhaps.
+
+    With `strict` only in the URLs of buckets, which have no colon there; others may mean it.
+    """
+    authority = re.split(r"[/?#]", body, maxsplit=1)[0]
+    portless = scheme in _PORTLESS or scheme in _USER_IS_CONTAINER
+    if ":" in authority and (portless or not (strict or _PORT.fullmatch(authority))):
+        return f"{authority.partition(':')[0]}:{_HIDDEN}"
+    return body
 
 
 def _redact_parameter(parameter: str) -> str:
