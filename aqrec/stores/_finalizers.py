@@ -13,7 +13,7 @@ def leave_alone(client: object) -> None:
     At exit that comes before the last flush, whose requests then fail; later its loop has ended, and the
     closing complains.
     """
-    for finalizer in list(weakref.finalize._registry):  # type: ignore[attr-defined]
-        held = finalizer.peek()
-        if held is not None and held[0] is client:
+    for reference in weakref.getweakrefs(client):
+        # What a finalizer waits for is its object's collection: it is the callback of a weak reference.
+        if isinstance(finalizer := reference.__callback__, weakref.finalize):
             finalizer.detach()
