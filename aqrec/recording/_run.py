@@ -22,7 +22,7 @@ from aqrec.format import _layout as layout
 from aqrec.format import _values as values
 from aqrec.format._document import RunDocument, apply, document_to_json, latest, same
 from aqrec.format._ids import now_ms
-from aqrec.format._names import check_key_name, check_name
+from aqrec.format._names import check_key_name, check_name, shown
 from aqrec.format._records import (
     STATUS_FA,
     STATUS_FI,
@@ -155,7 +155,7 @@ class Run:
         for key in clean.keys() & known.keys():
             if not same(clean[key], known[key]):
                 raise ParamConflictError(
-                    f"param {key!r} is {known[key]!r} already and stays so; {clean[key]!r} was not recorded. "
+                    f"param {key!r} is {shown(known[key])} already and stays so; {shown(clean[key])} was not recorded. "
                     "Use a metric for what changes during a run, a tag for what may be replaced, or another key"
                 )
 

@@ -199,6 +199,42 @@ def test_paths_that_leave_the_folder_or_cannot_be_stored_are_refused(path: str) 
         check_artifact_path(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "rule"),
+    [
+        ("", "is empty"),
+        ("/etc/passwd", "begins with '/'"),
+        ("a//b", "nothing between two of its '/'"),
+        ("a/../b", "has the part '..'"),
+        ("a\\b", "a backslash"),
+        ("a\nb", r"the control character '\\n'"),
+        ("\ud800", "surrogate"),
+        ("a/" + "x" * 256, "a part of 256 bytes"),
+        ("abc/" * 201, "has 803 bytes; a path may have 800"),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_what_is_wrong_with_a_path_is_told_and_nothing_else(path: str, rule: str) -> None:
+    with pytest.raises(InvalidNameError, match=rule) as caught:
+        check_artifact_path(path)
+    assert len(str(caught.value)) < 400
+
+
+def test_long_values_are_shown_by_their_beginning() -> None:
+    """Of any type, and whatever the rule."""
+    long = "x" * 100_000
+    for call in (
+        lambda: check_artifact_path(long),
+        lambda: check_artifact_path(long.encode()),  # type: ignore[arg-type]
+        lambda: check_run_id(long),
+        lambda: check_key_name("metric", long),
+        lambda: check_name("experiment", [long]),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(InvalidNameError, match="xxx") as caught:
+            call()
+        assert len(str(caught.value)) < 400
+
+
 @pytest.mark.parametrize("path", [None, 3, b"a"])
 def test_paths_are_text(path: str) -> None:
     with pytest.raises(InvalidNameError, match="must be text"):
