@@ -74,6 +74,10 @@ def _sources(path: Path, artifact_path: str | None, *, content_only: bool) -> li
         for name in sorted(names):
             file = Path(folder, name)
             found.append(_Source(file, join(prefix, file.relative_to(path).as_posix()), _size(file)))
+    if not found:
+        raise InvalidInputError(
+            f"the folder {str(path)!r} has no file in it, so there is nothing to record: a run's artifacts are files"
+        )
     return found
 
 

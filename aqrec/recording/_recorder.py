@@ -223,6 +223,8 @@ class Recorder(RecorderView):
         ------
         ObjectNotFoundError
             There is no such file or folder.
+        InvalidInputError
+            The folder has no file in it: a run's artifacts are files, and empty folders are not kept.
         ConflictError
             A large file changed while it was read.
         StorageError, OSError

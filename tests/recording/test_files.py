@@ -247,6 +247,16 @@ def test_an_object_may_be_named_progress(memory_url: str) -> None:
         assert recorder.load_object("progress") == [1]
 
 
+@pytest.mark.parametrize("inner", ["", "empty/deep"])
+def test_a_folder_without_any_file_is_refused(memory_url: str, tmp_path: Path, inner: str) -> None:
+    """It would leave nothing in the run, and nobody would be told."""
+    (tmp_path / "in" / inner).mkdir(parents=True)
+    with open_recorder(memory_url, experiment="e", options=options()) as recorder:
+        with pytest.raises(InvalidInputError, match="no file in it"):
+            recorder.log_artifact(tmp_path / "in")
+        assert recorder.list_artifacts() == []
+
+
 def test_files_that_cannot_be_read_or_written_are_named(
     memory_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
