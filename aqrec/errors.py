@@ -151,7 +151,16 @@ class MissingInputError(NotFoundError, FileNotFoundError):
 
 
 class StorageError(AqrecError, OSError):
-    """The store failed or could not be reached."""
+    """The store failed or could not be reached.
+
+    Attributes
+    ----------
+    permanent
+        The store has answered, and will answer the same until somebody changes something: access was denied, or there is no such
+        bucket. Otherwise trying again may help.
+    """
+
+    permanent: bool = False
 
 
 class FlushTimeoutError(StorageError, TimeoutError):

@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from aqrec import __version__
+from aqrec.cli._where import where
 from aqrec.errors import AqrecError
 
 if TYPE_CHECKING:
@@ -77,6 +78,16 @@ Store = Annotated[
     str | None,
     typer.Option("--store", "-s", metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
 ]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        metavar="KEY=VALUE",
+        help="Storage option of the store's driver, such as an endpoint; may be repeated. "
+        "Secrets are safer in the environment.",
+    ),
+]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
 ]
@@ -106,13 +117,14 @@ def demo(
     store: Annotated[
         str, typer.Option("--store", "-s", metavar="STORE", help="Folder or URL to record into.")
     ] = "./aqrec-demo",
+    option: Option = None,
     refit: Annotated[Refit, typer.Option(help="How often the model is fitted anew.")] = Refit.QUARTER,
     as_json: AsJson = False,
 ) -> None:
     """Record an example: 22 years of real prices, a model fitted walk-forward, its signal judged and traded."""
     from aqrec.cli._demo import demo as command  # noqa: PLC0415
 
-    command(store, refit.value, as_json=as_json)
+    command(where(store, option), refit.value, as_json=as_json)
 
 
 @app.command()
@@ -127,6 +139,7 @@ def run(
         ),
     ] = None,
     store: Store = None,
+    option: Option = None,
     experiment: Annotated[
         str | None,
         typer.Option(
@@ -147,7 +160,7 @@ def run(
             raise typer.BadParameter("--check takes a WORKFLOW")
         _run.check(workflow)
     else:
-        _run.run(workflow, again, store, experiment=experiment, name=name, as_json=as_json)
+        _run.run(workflow, again, where(store, option), experiment=experiment, name=name, as_json=as_json)
 
 
 @app.command()
@@ -157,6 +170,7 @@ def ls(
         typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
     ] = None,
     store_option: Annotated[str | None, typer.Option("--store", "-s", hidden=True)] = None,
+    option: Option = None,
     experiment: Annotated[
         str | None,
         typer.Option("--experiment", "-e", metavar="NAME", help="List the runs of one experiment."),
@@ -178,7 +192,7 @@ def ls(
     if store is not None and store_option is not None:
         raise typer.BadParameter("give STORE once")
     command(
-        store if store is not None else store_option,
+        where(store if store is not None else store_option, option),
         experiment,
         metric or [],
         everything=everything,
@@ -191,13 +205,14 @@ def ls(
 def show(
     run: Run,
     store: Store = None,
+    option: Option = None,
     full: Annotated[bool, typer.Option("--full", help="Long values uncut, and every tag.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show one run: status, params, metrics, tags, artifacts, where it came from and where it lies."""
     from aqrec.cli._show import show as command  # noqa: PLC0415
 
-    command(run, store, full=full, as_json=as_json)
+    command(run, where(store, option), full=full, as_json=as_json)
 
 
 @app.command()
@@ -205,6 +220,7 @@ def history(
     run: Run,
     keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Metrics.")],
     store: Store = None,
+    option: Option = None,
     last: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="Only the last N points, 0: all. Default for the table: 20"),
@@ -219,7 +235,7 @@ def history(
     if as_csv + as_json + plot > 1:
         raise typer.BadParameter("choose one of --plot, --csv and --json")
     form: Form = "csv" if as_csv else "json" if as_json else "plot" if plot else "table"
-    command(run, keys, store, last=last, form=form)
+    command(run, keys, where(store, option), last=last, form=form)
 
 
 @app.command()
@@ -230,6 +246,7 @@ def get(
         Path, typer.Argument(metavar="DEST", help="File or folder to copy to.", show_default="here")
     ] = Path(),
     store: Store = None,
+    option: Option = None,
     as_text: Annotated[bool, typer.Option("--print", help="Print it instead of copying it.")] = False,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite files that exist.")] = False,
     trust: Annotated[
@@ -242,16 +259,17 @@ def get(
     ] = None,
 ) -> None:
     """Copy an artifact, or a folder of them, out of a run; or print one."""
+    place = where(store, option)
     if as_text:
         from aqrec.cli._print import print_artifact  # noqa: PLC0415
 
         if destination != Path():
             raise typer.BadParameter("--print takes no DEST")
-        print_artifact(run, path, store, None if trust is None else trust.value, allow or [])
+        print_artifact(run, path, place, None if trust is None else trust.value, allow or [])
     else:
         from aqrec.cli._get import get as command  # noqa: PLC0415
 
-        command(run, path, destination, store, force=force)
+        command(run, path, destination, place, force=force)
 
 
 @app.command()
@@ -260,6 +278,7 @@ def compact(
         str | None,
         typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
     ] = None,
+    option: Option = None,
     grace: Annotated[
         float,
         typer.Option(min=0, metavar="SECONDS", help="Delete what has been superseded for so long."),
@@ -269,7 +288,7 @@ def compact(
     """Fold the catalog into few objects, so that searches stay fast; anybody may read and record meanwhile."""
     from aqrec.cli._compact import compact as command  # noqa: PLC0415
 
-    command(store, grace, as_json=as_json)
+    command(where(store, option), grace, as_json=as_json)
 
 
 @app.command()
@@ -278,15 +297,7 @@ def sync(
         str | None,
         typer.Option("--store", "-s", metavar="STORE", help="Only what is for this store. Default: all"),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--option",
-            "-o",
-            metavar="KEY=VALUE",
-            help="Storage option of the store's driver, such as an endpoint; may be repeated.",
-        ),
-    ] = None,
+    option: Option = None,
     folder: Annotated[
         Path | None,
         typer.Option(
@@ -300,7 +311,7 @@ def sync(
     """Send what offline and ended processes have left on this machine to its stores; may run at any time."""
     from aqrec.cli._sync import sync as command  # noqa: PLC0415
 
-    command(store, option or [], folder, dry_run=dry_run, as_json=as_json)
+    command(where(store, option), folder, dry_run=dry_run, as_json=as_json)
 
 
 def main() -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from aqrec.cli._console import note, print_json, stdout
 from aqrec.cli._data import opened
 from aqrec.cli._text import plural
 
+if TYPE_CHECKING:
+    from aqrec.cli._where import Where
+
 __all__ = ["compact"]
 
 
-def compact(location: str | None, grace: float, *, as_json: bool) -> None:
+def compact(place: Where, grace: float, *, as_json: bool) -> None:
     """Fold a catalog; see the command's help."""
-    with opened(location) as view:
+    with opened(place) as view:
         done = view.compact(grace)
         if as_json:
             print_json({"store": view.url, **msgspec.to_builtins(done)})

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aqrec.cli._where import Where
 from aqrec.errors import (
     InvalidInputError,
     InvalidNameError,
@@ -56,7 +57,7 @@ def shown_place(location: str) -> str:
 
 
 @contextlib.contextmanager
-def opened(location: str | None) -> Generator[StoreView]:
+def opened(place: Where | str | None) -> Generator[StoreView]:
     """Open a store for reading; default: ``AQREC_URI``, else ``./aqruns``.
 
     Raises
@@ -64,11 +65,13 @@ def opened(location: str | None) -> Generator[StoreView]:
     NotFoundError
         There is no store; the message says what to do next.
     """
+    location, storage_options = place if isinstance(place, Where) else (place, {})
     named = location is not None or "AQREC_URI" in os.environ
     url = location if location is not None else defaults.default_uri()
     if not url.strip():
         raise InvalidInputError("the store's name is empty; give a folder or URL")
-    session = Session(url, Options(provenance=False, upkeep="never", mode="online"))
+    options = Options(provenance=False, upkeep="never", mode="online")
+    session = Session(url, options, storage_options or None)
     try:
         view = StoreView(session)
         _ = session.runtime  # names without a driver are refused here

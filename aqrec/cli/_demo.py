@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import shlex
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from aqrec.cli._console import ascii_only, cell, data_table, note, print_json, stderr, stdout
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from aqrec.cli._where import Where
     from aqrec.demo import DemoDataset, FoldInfo, RidgeModel
     from aqrec.format._document import RunDocument
     from aqrec.sync import Recorder
@@ -36,21 +36,21 @@ Refit = Literal["year", "quarter", "month"]
 Figures = dict[str, Any]
 
 
-def demo(store: str, refit: str, *, as_json: bool) -> None:
+def demo(place: Where, refit: str, *, as_json: bool) -> None:
     """Record and show an example; see the command's help."""
-    run_id, figures = _record(store, cast("Refit", refit))
-    with opened(store) as view:
+    run_id, figures = _record(place, cast("Refit", refit))
+    with opened(place) as view:
         doc = view.find(run_id)
         if as_json:
             print_json(view.plain_run(doc))
         else:
-            _show(stdout(), view, doc, figures, store)
+            _show(stdout(), view, doc, figures, place)
 
 
 # -- recording ---------------------------------------------------------------------------------------------
 
 
-def _record(store: str, refit: Refit) -> tuple[str, Figures]:
+def _record(place: Where, refit: Refit) -> tuple[str, Figures]:
     with _progress() as tell:
         from aqrec.demo import DemoDataset, RidgeModel, load_quotes  # noqa: PLC0415 - loads pandas
         from aqrec.sync import open_recorder  # noqa: PLC0415
@@ -58,7 +58,10 @@ def _record(store: str, refit: Refit) -> tuple[str, Figures]:
 
         plots = importlib.util.find_spec("matplotlib") is not None
         dataset, model = DemoDataset(), RidgeModel(refit=refit)
-        with open_recorder(store, experiment=_EXPERIMENT, name=_NAME) as recorder:
+        store, options = place
+        with open_recorder(
+            store or "", experiment=_EXPERIMENT, name=_NAME, storage_options=options or None
+        ) as recorder:
             recorder.log_params(**_params(dataset, model))
 
             def on_fold(fold: int, folds: int, info: FoldInfo) -> None:
@@ -148,7 +151,7 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
 # -- showing -----------------------------------------------------------------------------------------------
 
 
-def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures, store: str) -> None:
+def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures, place: Where) -> None:
     short = view.short_ids([doc])[doc.run_id]
     heading = cell(f"{doc.experiment_name}/{doc.name}", "bold")
     heading.append(f"  {doc.status}", "green")
@@ -172,7 +175,7 @@ def _show(console: Console, view: StoreView, doc: RunDocument, figures: Figures,
     console.print()
     _show_pictures(console, view, doc, figures)
     console.print()
-    _show_way(console, view, doc, short, store)
+    _show_way(console, view, doc, short, place)
 
 
 def _show_params(console: Console, doc: RunDocument) -> None:
@@ -253,17 +256,17 @@ def _show_pictures(console: Console, view: StoreView, doc: RunDocument, figures:
         console.print(cell(f"  {view.folder(doc)}/artifacts/{page}"), soft_wrap=True)
 
 
-def _show_way(console: Console, view: StoreView, doc: RunDocument, short: str, store: str) -> None:
+def _show_way(console: Console, view: StoreView, doc: RunDocument, short: str, place: Where) -> None:
     """Say where the files are, and which commands show more. Not wrapped, so that they can be copied."""
-    where = shlex.quote(store)
+    where = place.arguments()
     console.print(cell("Files", "bold"))
     console.print(cell(f"  {view.folder(doc)}"), soft_wrap=True)
     console.print()
     console.print(cell("Look further", "bold"))
     for command in (
         f"aqrec ls {where}",
-        f"aqrec show {short} --store {where}",
-        f"aqrec history {short} test_ic train_loss --plot --store {where}",
-        f"aqrec get {short} sig_analysis/ic.pkl --print --store {where}",
+        f"aqrec show {short}{where}",
+        f"aqrec history {short} test_ic train_loss --plot{where}",
+        f"aqrec get {short} sig_analysis/ic.pkl --print{where}",
     ):
         console.print(cell(f"  {command}", "cyan"), soft_wrap=True)

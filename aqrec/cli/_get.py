@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from aqrec.cli._where import Where
+
 __all__ = ["get"]
 
 
-def get(text: str, path: str, destination: Path, location: str | None, *, force: bool) -> None:
+def get(text: str, path: str, destination: Path, place: Where, *, force: bool) -> None:
     """Copy artifacts; see the command's help."""
-    with opened(location) as view:
+    with opened(place) as view:
         doc = view.find(text)
         clean = path.strip("/")
         wanted = files.artifacts_below(doc, clean)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from aqrec.cli._where import Where
     from aqrec.format._document import RunDocument
 
 __all__ = ["Form", "history", "print_chart"]
@@ -34,9 +35,9 @@ Point = tuple["int | None", int, float]
 """step, ms since epoch, value"""
 
 
-def history(text: str, keys: list[str], location: str | None, *, last: int | None, form: Form) -> None:
+def history(text: str, keys: list[str], place: Where, *, last: int | None, form: Form) -> None:
     """Show histories; see the command's help."""
-    with opened(location) as view:
+    with opened(place) as view:
         doc = view.find(text)
         wanted = list(dict.fromkeys(keys))
         found = {key: _points(view, doc, key) for key in wanted}

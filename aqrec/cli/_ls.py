@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+    from aqrec.cli._where import Where
     from aqrec.format._document import RunDocument
     from aqrec.format._records import MetricSummary
     from aqrec.reading import ExperimentDocument
@@ -30,7 +31,7 @@ _GAP = 3
 
 
 def ls(
-    location: str | None,
+    place: Where,
     experiment_name: str | None,
     metrics: list[str],
     *,
@@ -39,7 +40,7 @@ def ls(
     as_json: bool,
 ) -> None:
     """List a store; see the command's help."""
-    with opened(location) as view:
+    with opened(place) as view:
         experiments = view.experiments(deleted=everything)
         if as_json:
             print_json(_document(view, experiments, experiment_name, everything=everything, limit=limit))

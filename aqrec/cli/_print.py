@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from aqrec.artifacts._trust import TrustMode
+    from aqrec.cli._where import Where
     from aqrec.format._document import RunDocument
     from aqrec.format._records import ArtifactRef
 
@@ -32,10 +33,10 @@ _VALUE = 200
 _LINES = 60
 
 
-def print_artifact(text: str, path: str, location: str | None, trust: str | None, allow: list[str]) -> None:
+def print_artifact(text: str, path: str, place: Where, trust: str | None, allow: list[str]) -> None:
     """Print an artifact; see the command's help."""
     policy = default_trust(cast("TrustMode | None", trust), allow)
-    with opened(location) as view:
+    with opened(place) as view:
         doc = view.find(text)
         clean = path.strip("/")
         found = artifacts_below(doc, clean)

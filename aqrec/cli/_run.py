@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import sys
 import traceback
 from math import isnan
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from aqrec.cli._where import Where
     from aqrec.errors import WorkflowProblem
     from aqrec.format._document import RunDocument
 
@@ -46,7 +46,7 @@ def check(workflow: str) -> None:
 def run(
     workflow: str | None,
     text: str | None,
-    store: str | None,
+    place: Where,
     *,
     experiment: str | None,
     name: str | None,
@@ -57,19 +57,21 @@ def run(
 
     old: str | None = None
     if text is not None:
-        with opened(store) as view:
+        with opened(place) as view:
             old = view.find(text).run_id
     try:
         with _problems_shown():
-            run_id = _run(workflow, old, store, experiment, name, as_json=as_json)
+            R.configure(storage_options=place.options)
+            run_id = _run(workflow, old, place, experiment, name, as_json=as_json)
     finally:
         R.close()
-    with opened(store) as view:
+        R.configure(storage_options={})
+    with opened(place) as view:
         doc = view.find(run_id)
         if as_json:
             print_json(view.plain_run(doc))
         else:
-            _show(stdout(), view, doc, view.find(old) if old is not None else None, store)
+            _show(stdout(), view, doc, view.find(old) if old is not None else None, place)
 
 
 # -- running -----------------------------------------------------------------------------------------------
@@ -78,7 +80,7 @@ def run(
 def _run(
     workflow: str | None,
     old: str | None,
-    store: str | None,
+    place: Where,
     experiment: str | None,
     name: str | None,
     *,
@@ -104,7 +106,7 @@ def _run(
             options: dict[str, Any] = {
                 "experiment_name": experiment,
                 "recorder_name": name,
-                "uri": store,
+                "uri": place.location,
                 "on_progress": on_progress,
             }
             if old is not None:
@@ -112,27 +114,23 @@ def _run(
             return workflows.run(workflow or "", **options).id
     except (AqrecError, OSError) as error:
         if begun:
-            error.add_note(_failed(begun[0], store))
+            error.add_note(_failed(begun[0], place))
         raise
     except Exception as error:  # noqa: BLE001 - a model or data set may raise anything
-        _explain(error, begun[0] if begun else None, store)
+        _explain(error, begun[0] if begun else None, place)
 
 
-def _explain(error: Exception, run_id: str | None, store: str | None) -> NoReturn:
+def _explain(error: Exception, run_id: str | None, place: Where) -> NoReturn:
     """Show where foreign code failed: its author needs the place."""
     traceback.print_exception(error)
     if run_id is not None:
-        error.add_note(_failed(run_id, store))
+        error.add_note(_failed(run_id, place))
     print_error(error)
     raise typer.Exit(1)
 
 
-def _failed(run_id: str, store: str | None) -> str:
-    return f"the run ended FAILED; what it had saved is kept: aqrec show {run_id}{_option(store)}"
-
-
-def _option(store: str | None) -> str:
-    return "" if store is None else f" --store {shlex.quote(store)}"
+def _failed(run_id: str, place: Where) -> str:
+    return f"the run ended FAILED; what it had saved is kept: aqrec show {run_id}{place.arguments()}"
 
 
 @contextlib.contextmanager
@@ -203,9 +201,7 @@ def _progress() -> Generator[Callable[[str, int, int], None]]:
 # -- showing -----------------------------------------------------------------------------------------------
 
 
-def _show(
-    console: Console, view: StoreView, doc: RunDocument, old: RunDocument | None, store: str | None
-) -> None:
+def _show(console: Console, view: StoreView, doc: RunDocument, old: RunDocument | None, place: Where) -> None:
     short = view.short_ids([doc] if old is None else [doc, old])
     heading = cell(f"{doc.experiment_name}/{doc.name}", "bold")
     heading.append("  ").append_text(status_text(doc))
@@ -224,7 +220,7 @@ def _show(
     console.print(cell(f"  {view.folder(doc)}"), soft_wrap=True)
     console.print()
     console.print(cell("Look further", "bold"))
-    where = _option(store)
+    where = place.arguments()
     for command in (f"aqrec show {short[doc.run_id]}{where}", f"aqrec run --from {short[doc.run_id]}{where}"):
         console.print(cell(f"  {command}", "cyan"), soft_wrap=True)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.tree import Tree
 
+    from aqrec.cli._where import Where
     from aqrec.format._document import RunDocument
 
 __all__ = ["show"]
@@ -26,9 +27,9 @@ _VALUE = 300
 _NARROW = 80
 
 
-def show(text: str, location: str | None, *, full: bool, as_json: bool) -> None:
+def show(text: str, place: Where, *, full: bool, as_json: bool) -> None:
     """Show a run; see the command's help."""
-    with opened(location) as view:
+    with opened(place) as view:
         doc = view.find(text)
         origin = _origin(view, doc)
         if as_json:

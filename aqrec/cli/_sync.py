@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
-from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
 from aqrec.cli._console import cell, data_table, note, print_json, stderr, stdout
-from aqrec.cli._text import ago, plural, size
-from aqrec.errors import InvalidInputError
+from aqrec.cli._text import ago, plain, plural, size
 from aqrec.format._ids import now_ms
-from aqrec.sync import sync_spool
+from aqrec.sync._spools import send
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from aqrec.recording._spools import Progress, SpoolReport
+    from aqrec.cli._where import Where
+    from aqrec.recording._spools import Attempt, Progress, SpoolReport
 
 __all__ = ["sync"]
 
 _STYLES = {"sent": "green", "waiting": "cyan", "in use": "yellow", "failed": "bold red"}
 
 
-def sync(
-    location: str | None,
-    settings: Sequence[str],
-    folder: Path | None,
-    *,
-    dry_run: bool,
-    as_json: bool,
-) -> None:
+def sync(place: Where, folder: Path | None, *, dry_run: bool, as_json: bool) -> None:
     """Send the spool; see the command's help. Exits with 1 if something could not be sent."""
-    options = dict(map(_setting, settings))
-    with _progress() as progress:
-        reports = sync_spool(
-            location, storage_options=options or None, folder=folder, dry_run=dry_run, progress=progress
+    with _progress() as (progress, attempt):
+        reports = send(
+            place.location, place.options or None, folder, dry_run=dry_run, progress=progress, attempt=attempt
         )
     if as_json:
         print_json({"spools": msgspec.to_builtins(reports)})
@@ -47,18 +38,6 @@ def sync(
         _print(reports)
     if any(report.state == "failed" for report in reports):
         raise typer.Exit(1)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise InvalidInputError(
-            f"--option {key!r}: write KEY=VALUE, as in endpoint_url=http://localhost:9000"
-        )
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _print(reports: list[SpoolReport]) -> None:
@@ -92,15 +71,42 @@ def _print(reports: list[SpoolReport]) -> None:
 
 
 @contextlib.contextmanager
-def _progress() -> Generator[Progress]:
+def _progress() -> Generator[tuple[Progress, Attempt]]:
+    """Show how far it is and whom it waits for; where nobody watches, only whom it waits for in vain."""
     console = stderr()
     if not console.is_terminal or console.is_dumb_terminal:
-        yield lambda _done, _total: None
+        told: dict[str, int] = {}
+
+        def say(url: str, number: int, most: int, why: str) -> None:
+            if why and told.get(url, 1) < number:
+                told[url] = number
+                console.print(cell(f"{url}: attempt {number} of {most}, since {why}"), soft_wrap=True)
+
+        yield lambda _done, _total: None, say
         return
-    from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
 
     with Progress(
-        BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console, transient=True
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=console,
+        transient=True,
     ) as progress:
         task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+        def show(url: str, number: int, most: int, why: str) -> None:
+            del why
+            waits = f", attempt {number} of {most}" if number > 1 else ""
+            progress.update(task, description=plain(f"{url}{waits}"))
+
+        yield lambda done, total: progress.update(task, completed=done, total=total), show

@@ -237,12 +237,16 @@ class Engine:
         """Whether the store is known to be one, so that `open` has nothing to do."""
         return self._marked and not self.closed
 
+    async def open_spool(self) -> None:
+        """Make the spool if it stands in for the store: else the store would be blamed for a folder that cannot be made."""
+        if self.options.offline and self.spool is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
+
     async def open(self, *, known: bool = False) -> None:
         """Read or create the store's marker, unless it is `known`; raises what stands against using the store."""
         if self._marked:
             return
-        if self.options.offline and self.spool is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
+        await self.open_spool()
         if not known:
             await ensure_marker(self.store)
         await self.outage.look_back()

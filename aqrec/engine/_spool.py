@@ -242,8 +242,14 @@ class Spool:
                 os.close(lock)
                 raise
         except OSError as error:
-            raise _failure(error) from error
+            raise self._unusable(error) from error
         self._lock = lock
+
+    def _unusable(self, error: OSError) -> StorageError:
+        return StorageError(
+            f"the spool {self.root} on this machine cannot be used: {error}; choose a folder that can be written, by "
+            "SpoolOptions(folder=...) or the environment variable AQREC_SPOOL"
+        )
 
     def open_durably(self) -> None:
         """Do as `open`, and make the folder survive a power loss. Blocks; for a worker thread."""
@@ -251,7 +257,7 @@ class Spool:
         try:
             self.sync_names(self.objects)
         except OSError as error:
-            raise _failure(error) from error
+            raise self._unusable(error) from error
 
     def create(self, key: str) -> SpoolFile:
         """Begin an object; raises `StorageError`."""
@@ -334,23 +340,29 @@ class Spool:
 
     def close(self) -> None:
         """Unlock the folder, and remove it if nothing is left in it. Blocks for a few file operations."""
-        for file in self._files:
-            file.close()
-        self._files.clear()
-        if self._lock < 0:
-            return
-        if not self._keys and not self._header.offline:
-            remove_folder(self.folder)
-        os.close(self._lock)
-        self._lock = -1
+        try:
+            for file in self._files:
+                file.close()
+            self._files.clear()
+            if self.opened and not self._keys and not (self._header.offline and self._recorded()):
+                remove_folder(self.folder)
+        finally:
+            self._unlock()
+
+    def _recorded(self) -> bool:
+        """Whether an offline process has recorded anything: `objects` is a store then, which has its marker."""
+        return any(self.objects.iterdir())
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            os.close(lock)
 
     def abandon(self) -> None:
         """Close the descriptors that a fork has copied: the folder stays the parent's, and is locked by it alone."""
         for file in self._files:
             file.close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = -1
+        self._unlock()
 
 
 def remove_folder(folder: Path) -> None:

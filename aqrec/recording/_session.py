@@ -171,6 +171,7 @@ class Session:
         catalog = self.catalog
         if not catalog.checked:
             engine = self.engine
+            await engine.open_spool()
             catalog.checked = engine.opened or await read_marker(engine.store) is not None
 
     def known(self, run_id: str) -> Any:

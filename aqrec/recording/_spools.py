@@ -28,12 +28,15 @@ from aqrec.stores import Store, open_store
 from aqrec.stores._names import TEMPORARY
 from aqrec.stores._place import target_of
 
-__all__ = ["Progress", "SpoolReport", "send_spools", "sync_spool"]
+__all__ = ["Attempt", "Progress", "SpoolReport", "send_spools", "sync_spool"]
 
 T = TypeVar("T")
 
 Progress = Callable[[int, int], None]
 """Called with the bytes sent and all bytes to send"""
+
+Attempt = Callable[[str, int, int, str], None]
+"""Called with a store's URL, the number of the attempt that is made now and of all that may be made, and why the last one failed"""
 
 _ATTEMPTS = 8
 _AT_ONCE = 4
@@ -119,9 +122,11 @@ class _Found:
 
     def finish(self, *, remove: bool) -> None:
         """Remove the folder, or only leave it. Blocks."""
-        if remove:
-            remove_folder(self.folder)
-        os.close(self.lock)
+        try:
+            if remove:
+                remove_folder(self.folder)
+        finally:
+            os.close(self.lock)
 
 
 async def sync_spool(
@@ -172,9 +177,10 @@ async def send_spools(
     *,
     dry_run: bool,
     progress: Progress | None,
+    attempt: Attempt | None = None,
     retry: RetryOptions | None = None,
 ) -> list[SpoolReport]:
-    """Do what `sync_spool` says, on the engine thread."""
+    """Do what `sync_spool` says, on the engine thread; `attempt` is told whom it waits for."""
     url = None
     if uri is not None:
         url, _, storage_options = target_of(uri, storage_options)
@@ -184,13 +190,13 @@ async def send_spools(
     todo: list[tuple[SpoolReport, _Found]] = []
     try:
         for path in await loop.run_in_executor(None, find_spools, root, url):
-            report, found = await loop.run_in_executor(None, _take, path)
+            report, found = await _taken(path)
             if report is not None:
                 reports.append(report)
                 if found is not None:
                     todo.append((report, found))
         if not dry_run:
-            sender = _Sender(storage_options, retry or RetryOptions(), progress, todo)
+            sender = _Sender(storage_options, retry or RetryOptions(), progress, attempt, todo)
             while todo:
                 report, found = todo[0]
                 await sender.send(report, found)
@@ -202,9 +208,34 @@ async def send_spools(
     return reports
 
 
+async def _taken(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
+    """Do as `_take`, in a worker thread; who is cancelled meanwhile keeps no lock."""
+    taking = asyncio.get_running_loop().run_in_executor(None, _take, folder)
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        taking.add_done_callback(_leave)
+        raise
+
+
+def _leave(taking: asyncio.Future[tuple[SpoolReport | None, _Found | None]]) -> None:
+    if not taking.cancelled() and taking.exception() is None and (found := taking.result()[1]) is not None:
+        found.finish(remove=False)
+
+
 def _take(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
     """Lock a spool and see what is in it. Blocks."""
     lock = lock_folder(folder)
+    found: _Found | None = None
+    try:
+        report, found = _look(folder, lock)
+        return report, found
+    finally:
+        if lock is not None and found is None:
+            os.close(lock)
+
+
+def _look(folder: Path, lock: int | None) -> tuple[SpoolReport | None, _Found | None]:
     header: SpoolHeader | None = None
     report = SpoolReport(folder=str(folder), writer=folder.name)
     try:
@@ -225,12 +256,13 @@ def _take(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
         found.look()
     except OSError as error:
         report.state, report.reason = "failed", f"it cannot be read: {error}"
-        found.finish(remove=False)
         return report, None
     report.objects, report.bytes = len(found.objects), sum(item.size for item in found.objects)
     if header is None:
-        found.finish(remove=not found.objects)
-        return (report if found.objects else None), None
+        if not found.objects:
+            remove_folder(folder)
+            return None, None
+        return report, None
     return report, found
 
 
@@ -240,11 +272,14 @@ class _Sender:
         storage_options: Mapping[str, Any] | None,
         retry: RetryOptions,
         progress: Progress | None,
+        attempt: Attempt | None,
         todo: Iterable[tuple[SpoolReport, _Found]],
     ) -> None:
         self._options = dict(storage_options) if storage_options else None
         self._retry = retry
         self._progress = progress
+        self._attempt = attempt
+        self._url = ""
         self._total = sum(report.bytes for report, _ in todo)
         self._done = 0
         self._unreachable: dict[str, str] = {}
@@ -254,6 +289,7 @@ class _Sender:
         report.state, report.reason = "failed", self._unreachable.get(report.url, "")
         if report.reason:
             return
+        self._url = report.url
         try:
             store = open_store(report.url, storage_options=self._options)
         except AqrecError as error:
@@ -262,10 +298,10 @@ class _Sender:
         try:
             await self._again(partial(ensure_marker, store))
             await self._send_all(store, report, found)
+        except StorageError as error:
+            report.reason = self._unreachable[report.url] = _told(error)
         except (AqrecError, OSError) as error:
             report.reason = str(error)
-            if isinstance(error, StorageError):
-                self._unreachable[report.url] = report.reason
         else:
             report.state = "sent"
         finally:
@@ -310,15 +346,29 @@ class _Sender:
                     raise outcome
 
     async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call until the store does not fail, a few times."""
-        pause = self._retry.first
-        for _ in range(_ATTEMPTS - 1):
+        """Call until the store does not fail, or says that it always will, a few times."""
+        pause, number, why = self._retry.first, 1, ""
+        while True:
+            if self._attempt is not None:
+                self._attempt(self._url, number, _ATTEMPTS, why)
             try:
                 return await call()
-            except StorageError:
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, self._retry.longest)
-        return await call()
+            except StorageError as error:
+                if error.permanent or number == _ATTEMPTS:
+                    raise
+                why = str(error)
+            await asyncio.sleep(pause)
+            pause, number = min(2 * pause, self._retry.longest), number + 1
+
+
+def _told(error: StorageError) -> str:
+    """Return what failed, and what to do."""
+    if error.permanent:
+        return (
+            f"{error}. It will not answer otherwise: check the bucket's name, the credentials in the environment and the "
+            "storage options (aqrec sync --option KEY=VALUE), then sync again"
+        )
+    return f"{error}. {_ATTEMPTS} attempts were made; all is kept, sync again when the store can be reached"
 
 
 def _stage(key: str) -> int:

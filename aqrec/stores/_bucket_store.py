@@ -499,10 +499,10 @@ class BucketStore(Store):
         if meaning is Meaning.IGNORED:
             return _IgnoredError(f"{where}: the service knows no conditional writes")
         if meaning is Meaning.NO_BUCKET:
-            return StorageError(f"{where}: the bucket {self._place.bucket!r} does not exist; make it first")
+            return _permanent(f"{where}: the bucket {self._place.bucket!r} does not exist; make it first")
         text = self._bucket.text(error)
         if meaning is Meaning.DENIED:
-            return StorageError(f"{where}: the credentials do not allow it: {text}")
+            return _permanent(f"{where}: the credentials do not allow it: {text}")
         return StorageError(f"{where}: {text}")
 
     def _check(self, key: str) -> str:
@@ -550,6 +550,12 @@ class _BeyondError(StorageError):
 
 class _IgnoredError(StorageError):
     """The service knows no conditional writes."""
+
+
+def _permanent(text: str) -> StorageError:
+    error = StorageError(text)
+    error.permanent = True
+    return error
 
 
 def _is_legal(key: str) -> bool:

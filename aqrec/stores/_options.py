@@ -56,6 +56,8 @@ def _read(url: str, name: str, value: Any, kind: type) -> Any:
     try:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
         if isinstance(value, str):
             if kind is bool:
                 return _TRUTH[value.lower()]

@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from aqrec.engine import current_runtime
-from aqrec.recording._spools import Progress, SpoolReport, send_spools
+from aqrec.recording._spools import Attempt, Progress, SpoolReport, send_spools
 
-__all__ = ["sync_spool"]
+__all__ = ["send", "sync_spool"]
 
 
 def sync_spool(
@@ -43,9 +43,24 @@ def sync_spool(
 
     Waits for the stores, and tries again a few times what they refuse. Cancelling leaves the rest for the next call.
     """
+    return send(uri, storage_options, folder, dry_run=dry_run, progress=progress)
+
+
+def send(
+    uri: str | None,
+    storage_options: dict[str, Any] | None,
+    folder: str | os.PathLike[str] | None,
+    *,
+    dry_run: bool,
+    progress: Progress | None,
+    attempt: Attempt | None = None,
+) -> list[SpoolReport]:
+    """Do as `sync_spool`, and tell `attempt`, on the engine thread, whom it waits for."""
     runtime = current_runtime()
     runtime.acquire()
     try:
-        return runtime.call(send_spools(uri, storage_options, folder, dry_run=dry_run, progress=progress))
+        return runtime.call(
+            send_spools(uri, storage_options, folder, dry_run=dry_run, progress=progress, attempt=attempt)
+        )
     finally:
         runtime.release()

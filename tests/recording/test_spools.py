@@ -3,15 +3,18 @@
 import asyncio
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 import aqrec
 import aqrec.sync
-from aqrec.errors import InvalidValueError, StorageError
+from aqrec.errors import InvalidInputError, InvalidValueError, StorageError
 from aqrec.options import SpoolOptions
+from aqrec.recording import _spools as spools
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Torn
+from tests._support import wait_until
 from tests._support.bucket import bucket_url, objects_in
 from tests.engine.support import history, options, read, serve
 
@@ -258,3 +261,106 @@ async def test_a_folder_that_cannot_be_listed_keeps_its_spool(
     monkeypatch.setenv("AQREC_SPOOL", str(spool))
     (report,) = await aqrec.sync_spool()
     assert report.state == "sent"
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+async def test_offline_a_folder_that_cannot_be_made_is_named_with_the_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """It is not the store that fails."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("AQREC_SPOOL", str(tmp_path / "file" / "spool"))
+    url = serve(lambda: MemoryStore(tmp_path.name, append=False))
+    manager = aqrec.ExperimentManager(url, mode="offline", options=options())
+    begin = manager.__aenter__ if call == "open" else manager.list_experiments
+    with pytest.raises(StorageError, match=r"spool .*/file/spool .* AQREC_SPOOL"):
+        await begin()
+    await manager.aclose()
+
+
+async def test_offline_nothing_recorded_leaves_nothing(tmp_path: Path, spool: Path) -> None:
+    url = serve(lambda: MemoryStore(tmp_path.name, append=False))
+    async with aqrec.ExperimentManager(url, mode="offline", options=options()) as manager:
+        assert await manager.list_experiments() == {}
+    assert await aqrec.sync_spool() == []
+
+
+def locks() -> list[str]:
+    """Return the lock files that this process holds open."""
+    paths = [str(entry.readlink()) for entry in Path("/proc/self/fd").iterdir() if entry.is_symlink()]
+    return [path for path in paths if path.endswith("/lock")]
+
+
+@pytest.mark.parametrize("place", ["read_header", "remove_folder"])
+async def test_no_lock_is_kept_whatever_fails(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    await record_offline(bucket_url(tmp_path / "bucket"))
+
+    def fail(folder: Path) -> None:
+        raise RuntimeError(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"aqrec.recording._spools.{place}", fail)
+        with pytest.raises(RuntimeError):
+            await aqrec.sync_spool()
+    assert locks() == []
+    assert {report.state for report in await aqrec.sync_spool()} == {"sent"}
+
+
+async def test_no_lock_is_kept_by_who_is_cancelled(
+    tmp_path: Path, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the worker thread takes it only then."""
+    await record_offline(bucket_url(tmp_path / "bucket"))
+    looking, go_on = threading.Event(), threading.Event()
+    original = spools.read_header
+
+    def slow(folder: Path) -> object:
+        looking.set()
+        assert go_on.wait(30)
+        return original(folder)
+
+    monkeypatch.setattr(spools, "read_header", slow)
+    task = asyncio.create_task(aqrec.sync_spool())
+    await asyncio.to_thread(looking.wait)
+    task.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.to_thread(wait_until, lambda: locks() == [])
+    monkeypatch.undo()
+    monkeypatch.setenv("AQREC_SPOOL", str(spool))
+    assert [report.state for report in await aqrec.sync_spool()] == ["sent"]
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_half_a_key_before_the_bucket_is_refused_and_shown_to_nobody(
+    tmp_path: Path, spool: Path, mode: str
+) -> None:
+    for url in ("az://name:hunter2/x", "s3://key:hun/hunter2/x", "abfs://c:hunter2==/x"):
+        with pytest.raises(InvalidInputError) as caught:
+            aqrec.ExperimentManager(url, mode=mode)  # type: ignore[arg-type]
+        assert "hunter2" not in str(caught.value)
+    assert not spool.exists()
+
+
+async def test_who_is_not_let_in_is_told_at_once(tmp_path: Path, spool: Path) -> None:
+    """Trying again cannot help, and the other spools of the store have no better chance."""
+    asked: list[str] = []
+
+    def plan(operation: str, key: str, n: int) -> object:
+        asked.append(key)
+        error = StorageError("403 AccessDenied")
+        error.permanent = True
+        return error
+
+    url = serve(lambda: FaultyStore(MemoryStore(tmp_path.name, append=False), plan))  # type: ignore[arg-type]
+    for _ in range(2):
+        await record_offline(url)
+    asked.clear()
+    reports = await aqrec.sync_spool(url)
+    assert [report.state for report in reports] == ["failed", "failed"]
+    assert all("AccessDenied" in report.reason and "credentials" in report.reason for report in reports)
+    assert len(asked) == 1

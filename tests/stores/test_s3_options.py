@@ -117,14 +117,16 @@ async def test_wrong_credentials_are_told_without_showing_them(ceph_server: Serv
         with pytest.raises(StorageError, match="credentials do not allow") as caught:
             await call
         assert "WRONG-SECRET" not in f"{caught.value} {caught.value.__cause__} {store!r}"
+        assert caught.value.permanent
     await store.aclose()
 
 
 async def test_a_bucket_that_does_not_exist_is_told(s3_location: Location) -> None:
     store = open_store("s3://no-such-bucket-here/lab", storage_options=s3_location.storage_options)
     for call in (store.put("key", b"1"), store.get("key"), store.list_dir()):
-        with pytest.raises(StorageError, match="bucket 'no-such-bucket-here' does not exist"):
+        with pytest.raises(StorageError, match="bucket 'no-such-bucket-here' does not exist") as caught:
             await call
+        assert caught.value.permanent
     await store.aclose()
 
 
