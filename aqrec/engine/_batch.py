@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-from itertools import groupby
-from operator import itemgetter
+from collections import Counter
+from collections.abc import Mapping
 
-from aqrec.engine._buffer import Buffer, Schema
+from aqrec.engine._buffer import Buffer, Schema, take
 
 __all__ = ["drain"]
 
 _BATCH = 16_384
-_schema_of, _row_of = itemgetter(0), itemgetter(1)
 
 
 def drain(buffer: Buffer) -> dict[Schema, list[bytes]]:
     """Take records out of the buffer, some thousands at most; return the rows of each schema in order."""
-    queue = buffer.queue
-    popleft = queue.popleft
-    batch: list[tuple[Schema, bytes]] = []
-    take = batch.append
-    with contextlib.suppress(IndexError):  # a producer that drops the oldest took it
-        for _ in range(min(len(queue), _BATCH)):
-            take(popleft())
-    buffer.popped += len(batch)
-    groups: dict[Schema, list[bytes]] = {}
-    for schema, records in groupby(batch, _schema_of):  # a job logs the same keys again and again
-        groups.setdefault(schema, []).extend(map(_row_of, records))
-    return groups
+    batch = take(buffer.queue, _BATCH)
+    taken = len(batch)
+    buffer.popped += taken  # no call in between: who drops the oldest counts, too
+    return {schema: rows for schema, count in _counted(batch).items() if (rows := take(schema.rows, count))}
+
+
+def _counted(batch: list[Schema]) -> Mapping[Schema, int]:
+    # A job logs the same keys again and again.
+    if batch and batch.count(batch[0]) == len(batch):
+        return {batch[0]: len(batch)}
+    return Counter(batch)

@@ -1,8 +1,10 @@
 """The bounded buffer between the job and the writer, and what happens when it is full.
 
-The way in is one `deque.append`, which needs no lock: producers on any thread append, only the engine pops (and, under
-``drop_oldest``, producers). `idle` and the order "append, then look at `idle`" against the engine's "set `idle`, then look at the
-queue" make sure that no record is left behind asleep.
+A record is its schema and its row, appended apart: the row to its schema's rows, then the schema to the queue, which thus keeps
+the order and the bound of all. Neither append needs a lock. Whoever takes entries out of the queue takes as many rows of each
+schema, which are there: rows come first. So the engine takes thousands at a time, and nothing is made for a record that the garbage
+collector would have to look at. `idle` and the order "append, then look at `idle`" against the engine's "set `idle`, then look at
+the queue" make sure that no record is left behind asleep.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from itertools import repeat, starmap
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aqrec.engine._leaving import leaving
 from aqrec.engine._runtime import bridge
@@ -26,10 +29,12 @@ from aqrec.format._names import check_key_name
 from aqrec.format._points import MAX_KEYS, pack_stepless, pack_stepped, values_packer
 from aqrec.options import BufferOptions
 
-__all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema", "join"]
+__all__ = ["DONE", "Buffer", "Done", "PointLog", "Room", "Schema", "Waiting", "join", "take"]
 
 logger = logging.getLogger("aqrec")
 _time_ns = time.time_ns
+
+T = TypeVar("T")
 
 
 class Done:
@@ -44,13 +49,30 @@ class Done:
 DONE: Final = Done()
 
 
+Waiting = list[T] | deque[T]
+"""A deque where producers take from its front; else a list, from which thousands are taken at once"""
+
+
+def take(waiting: Waiting[T], count: int) -> list[T]:
+    """Take the first `count` out, or what there is; others may append, and pop from a deque, meanwhile."""
+    if isinstance(waiting, list):
+        taken = waiting[:count]
+        del waiting[:count]
+    else:
+        taken = []
+        with contextlib.suppress(IndexError):
+            taken.extend(starmap(waiting.popleft, repeat((), count)))
+    return taken
+
+
 class Schema:
     """Rows of one run with the same keys: how to pack their values, and whose they are."""
 
-    __slots__ = ("keys", "log", "pack", "pick", "stepped", "width")
+    __slots__ = ("keys", "log", "pack", "pick", "rows", "stepped", "width")
 
-    def __init__(self, log: PointLog, keys: list[str], *, stepped: bool) -> None:
+    def __init__(self, log: PointLog, keys: list[str], rows: Waiting[bytes], *, stepped: bool) -> None:
         self.log = log
+        self.rows = rows
         self.keys = keys
         self.stepped = stepped
         self.pack = values_packer(len(keys))
@@ -131,7 +153,8 @@ class Buffer:
     """See the module's text."""
 
     def __init__(self, options: BufferOptions, wake: Callable[[], None]) -> None:
-        self.queue: deque[tuple[Schema, bytes]] = deque()
+        self._options = options
+        self.queue: Waiting[Schema] = self.line()
         self.capacity = options.capacity
         self.closed = False
         self.idle = True
@@ -139,11 +162,14 @@ class Buffer:
         self.dropped = 0
         self.popped = 0
         self.waits = 0
-        self._options = options
         self._lock = threading.RLock()  # re-entrant: garbage collection may drop a Room while it is held
         self._waiting: list[tuple[float, Future[None]]] = []
         self._shedding = False
         self._warned = 0.0
+
+    def line(self) -> Waiting[Any]:
+        """Return an empty line of things that wait."""
+        return deque() if self._options.overflow == "drop_oldest" else []
 
     def after_fork(self) -> None:
         """Forget what belongs to the parent."""
@@ -177,13 +203,10 @@ class Buffer:
             )
         record = (schema, row)
         if policy == "drop_oldest":
-            try:
-                oldest, _ = self.queue.popleft()
-            except IndexError:
-                pass
-            else:
+            for oldest in take(self.queue, 1):
                 self.popped += 1
-                self.drop(oldest)
+                if take(oldest.rows, 1):
+                    self.drop(oldest)
             self.put(record)
             return None
         self.waits += 1
@@ -194,7 +217,9 @@ class Buffer:
 
     def put(self, record: Record) -> None:
         """Append a record, and tell the engine if it sleeps."""
-        self.queue.append(record)
+        schema, row = record
+        schema.rows.append(row)
+        self.queue.append(schema)
         if self.idle:
             self.wake()
 
@@ -269,7 +294,6 @@ class PointLog:
     """The producers' side of one run's metrics."""
 
     __slots__ = (
-        "_append",
         "_buffer",
         "_queue",
         "_stepless",
@@ -287,7 +311,6 @@ class PointLog:
         self.state = state
         self._buffer = buffer
         self._queue = buffer.queue
-        self._append = buffer.queue.append
         self._stepped: dict[tuple[str, ...], Schema] = {}
         self._stepless: dict[tuple[str, ...], Schema] = {}
         # A job logs the same keys again and again: picking their values is cheaper than looking for who has these keys.
@@ -314,10 +337,16 @@ class PointLog:
         buffer = self._buffer
         if len(self._queue) >= buffer.capacity:
             return buffer.overflow(schema, row)
-        self._append((schema, row))
+        schema.rows.append(row)
+        self._queue.append(schema)
         if buffer.idle:
             buffer.wake()
         return None
+
+    def after_fork(self) -> None:
+        """Forget rows of the parent's; those that its threads were about to queue, too."""
+        for schema in (*self._stepped.values(), *self._stepless.values()):
+            schema.rows.clear()
 
     def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
         """Do as `log`, with a timestamp (ms since epoch) of the caller's."""
@@ -349,7 +378,7 @@ class PointLog:
             schemas = self._stepless if whole is None else self._stepped
             schema = schemas.get(part)
             if schema is None:
-                schema = Schema(self, list(part), stepped=whole is not None)
+                schema = Schema(self, list(part), self._buffer.line(), stepped=whole is not None)
                 # Calls whose keys never repeat would make this grow without bound.
                 if len(schemas) >= 4096:
                     schemas.clear()

@@ -174,6 +174,7 @@ class Engine:
             # The recorders of this process hold the parent's point log: it goes on, for the new writer.
             fresh.points = state.points
             fresh.points.state, fresh.points.dropped = fresh, 0
+            fresh.points.after_fork()
             self._forgotten[run_id] = fresh
 
     def statistics(self) -> Statistics:

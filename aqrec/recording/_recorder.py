@@ -120,6 +120,8 @@ class Recorder(RecorderView):
         step, timestamp
             Of the mapping's metrics; `timestamp` in ms since epoch, default: now.
         """
+        if type(metrics) is dict and params is None and tags is None and timestamp is None:
+            return self._log(step, metrics) or DONE  # the loop that has its metrics in a dict
         return self._run.log_batch(metrics, params, tags, step, timestamp) or DONE
 
     def set_tags(self, /, **tags: object) -> Awaitable[None]:

@@ -174,8 +174,6 @@ class Run:
         timestamp: int | None,
     ) -> Room | None:
         """Log metrics, params and tags; bad params or tags are refused before any part is recorded."""
-        if type(metrics) is dict and params is None and tags is None and timestamp is None:
-            return self.log(step, metrics)  # the loop that has its metrics in a dict
         clean_tags, clean_params = self._clean("tag", tags or {}), self._clean("param", params or {})
         self._pack("tags", clean_tags)
         self._pack("params", clean_params)
