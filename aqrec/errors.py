@@ -25,6 +25,8 @@
     ├── WorkerLostError (RuntimeError)        a process that worked for us died; start again, with less at once
     └── LoadObjectError                       an artifact cannot become an object
         └── UntrustedObjectError              it could, but the trust policy forbids it
+
+    UnknownInstrumentsWarning (UserWarning)   names that the prices do not have
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ __all__ = [
     "RecorderInitializationError",
     "RecorderNotFoundError",
     "StorageError",
+    "UnknownInstrumentsWarning",
     "UntrustedObjectError",
     "WorkerLostError",
     "WorkflowProblem",
@@ -193,3 +196,27 @@ class LoadObjectError(AqrecError):
 
 class UntrustedObjectError(LoadObjectError):
     """Loading would run code that the trust policy does not allow."""
+
+
+class UnknownInstrumentsWarning(UserWarning):
+    """Some of the instruments that are to be traded are not in the quotes; nothing is traded of them.
+
+    Attributes
+    ----------
+    what
+        Who names them: ``the signal``, ``codes``.
+    unknown
+        Their names, ascending.
+    total
+        How many instruments are named, known and unknown.
+    """
+
+    def __init__(self, what: str, unknown: tuple[str, ...], total: int) -> None:
+        super().__init__(what, unknown, total)
+        self.what = what
+        self.unknown = unknown
+        self.total = total
+
+    def __str__(self) -> str:
+        few = ", ".join(self.unknown[:3]) + ("…" if len(self.unknown) > 3 else "")
+        return f"{len(self.unknown)} of the {self.total} instruments of {self.what} are not in the quotes and will not be traded: {few}"

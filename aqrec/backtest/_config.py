@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, cast
 
+from aqrec._checks import Rule, check_arguments, check_keys, or_none
 from aqrec.errors import InvalidInputError, InvalidValueError
 
 from ._executor import SimulatorExecutor
@@ -18,6 +19,11 @@ _OURS: dict[str, type[Any]] = {
     "TopkDropoutStrategy": TopkDropoutStrategy,
 }
 _PLACEHOLDER = "<PRED>"
+_RULES = {
+    "class": Rule("a class or its name", lambda value: isinstance(value, str | type)),
+    "module_path": or_none(Rule("the name of a module", lambda value: isinstance(value, str))),
+    "kwargs": or_none(Rule("a dict of arguments", lambda value: isinstance(value, Mapping))),
+}
 
 
 def filled(value: Any, pred: Any) -> Any:
@@ -29,7 +35,8 @@ def filled(value: Any, pred: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: filled(item, pred) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(filled(item, pred) for item in cast("list[Any]", value))
+        items = [filled(item, pred) for item in cast("list[Any]", value)]
+        return items if isinstance(value, list) else tuple(items)
     return value
 
 
@@ -47,11 +54,9 @@ def made(config: Any, what: str, pred: Any, *, qlib_compat: bool) -> Any:
     """Return the object that a config stands for; an object stands for itself."""
     if not isinstance(config, Mapping):
         return config
-    unknown = set(config) - {"class", "module_path", "kwargs"}
-    if unknown or "class" not in config:
-        raise InvalidInputError(
-            f"the config of the {what} has the keys class, module_path and kwargs, not {', '.join(map(str, config))}"
-        )
+    where = f"the config of the {what}"
+    check_keys(where, config, _RULES)
+    check_arguments(_RULES, {"class": None, **config}, f"{where}: ")
     maker = _class(config, what)
     keywords = dict(filled(config.get("kwargs") or {}, pred))
     if maker is TopkDropoutStrategy:
@@ -68,7 +73,7 @@ def _named(config: Mapping[str, Any]) -> tuple[str | None, Any]:
     module, name = config.get("module_path"), config.get("class")
     if not module and isinstance(name, str) and "." in name:
         module, name = name.rsplit(".", 1)
-    return module, name
+    return module if isinstance(module, str) else None, name
 
 
 def _class(config: Mapping[str, Any], what: str) -> type[Any]:

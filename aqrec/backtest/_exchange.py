@@ -8,20 +8,37 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from aqrec._checks import Rule, check_arguments, number, one_of, shown, whole
 from aqrec.errors import InvalidInputError
 from aqrec.quotes import Market
-from aqrec.quotes._expression import evaluate
+from aqrec.quotes._days import as_day
+from aqrec.quotes._expression import evaluate, fields_of
 
+from ._names import check_names
 from ._orders import Fill, Order
-from ._regions import Region, region_of
+from ._regions import REGIONS, Region
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "fields_needed"]
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 
+_LIMIT = Rule(
+    "a number from 0 on (inf: no limits), a pair of expressions (buy, sell), or None",
+    lambda value: number(0).holds(value) or (isinstance(value, float) and value == math.inf),
+)
+_KINDS = ("current", "cum")
+_UNIT = whole(1)
+_RULES = {
+    "quotes": Rule("a Market", lambda value: isinstance(value, Market)),
+    "region": one_of(*REGIONS),
+    **dict.fromkeys(("open_cost", "close_cost", "min_cost", "impact_cost"), number(0)),
+    "trade_unit": Rule(
+        f"{_UNIT.words}, None, or 'default'",
+        lambda value: value is None or (isinstance(value, str) and value == "default") or _UNIT.holds(value),
+    ),
+}
 _REJECTED = Fill(0.0, 0.0, 0.0, math.nan)
 
 
@@ -31,19 +48,21 @@ class Exchange:
     Parameters
     ----------
     quotes
-        Prices. ``$close`` is needed; ``$open`` or whatever `deal_price` and the expressions name, too. Without
-        ``$factor`` there are no lots, without ``$volume`` no market impact by size, and without ``$change`` it is
-        the change of the close since the last day that has one.
+        Prices. ``$close`` is needed, above 0 where it is known; ``$open`` or whatever `deal_price` and the expressions name,
+        too. If any instrument that can be traded has a close and no ``$factor`` on some day, there are no lots
+        (`Market.references` do not count; they have no lots themselves). Without ``$volume`` there is no market
+        impact by size, and without ``$change`` it is the change of the close since the last day that has one.
     start_time, end_time
-        First and last day, both included. Default: all days of the quotes.
+        First and last day, both included: a date, Timestamp or datetime64, text such as "2024-01-31", or the number 20240131.
+        Default: all days of the quotes.
     codes
-        Instruments that can be traded. "all": every one of the quotes.
+        Instruments that can be traded. "all": every one of the quotes. A warning tells of those that the quotes do not have.
     deal_price
         A field (``"open"``, with or without its ``$``), or a pair of fields (buy, sell). Where it is missing or
         not above 1e-8, deals are done at the close. None: the region's default.
     limit_threshold
-        A number t: an instrument whose ``$change`` is at least t cannot be bought, at most -t not sold (compared in
-        float32). A pair of expressions (buy, sell): limited where they are neither 0 nor False. None: the region's
+        A number t from 0 on: an instrument whose ``$change`` is at least t cannot be bought, at most -t not sold (compared
+        in float32). A pair of expressions (buy, sell): limited where they are neither 0 nor False. None: the region's
         default; `math.inf`: no limits.
     volume_threshold
         Largest amount of an instrument that can be traded on a day: ``("current", expression)`` for each order,
@@ -64,7 +83,14 @@ class Exchange:
     Raises
     ------
     InvalidInputError
-        An argument or a combination of them has no meaning.
+        An argument or a combination of them has no meaning; the quotes have none of `codes`, or, where something
+        can be traded, prices, factors or volumes that cannot be: a close or factor that is not above 0, an infinite or
+        negative value.
+
+    Warns
+    -----
+    UnknownInstrumentsWarning
+        The quotes do not have some of `codes`.
     """
 
     def __init__(
@@ -84,33 +110,36 @@ class Exchange:
         trade_unit: int | Literal["default"] | None = "default",
         region: Region = "cn",
     ) -> None:
-        defaults = region_of(region)
+        check_arguments(_RULES, locals())
+        defaults = REGIONS[region]
         self.market = quotes
-        first = 0 if start_time is None else int(np.searchsorted(quotes.days, as_day(start_time)))
+        days = quotes.days
+        first = 0 if start_time is None else int(np.searchsorted(days, as_day(start_time, "start_time")))
         last = (
-            len(quotes.days)
+            len(days)
             if end_time is None
-            else int(np.searchsorted(quotes.days, as_day(end_time), side="right"))
+            else int(np.searchsorted(days, as_day(end_time, "end_time"), side="right"))
         )
         self.span = slice(first, last)
-        self.days = quotes.days[self.span]
-        self.open_cost = _share("open_cost", open_cost)
-        self.close_cost = _share("close_cost", close_cost)
-        self.min_cost = _share("min_cost", min_cost)
-        self.impact_cost = _share("impact_cost", impact_cost)
+        self.days = days[self.span]
+        self.open_cost = float(open_cost)
+        self.close_cost = float(close_cost)
+        self.min_cost = float(min_cost)
+        self.impact_cost = float(impact_cost)
 
         self.close: Floats = self._values("$close").copy()
-        if not isinstance(codes, str):
-            named = set(codes)
-            unlisted = [column for name, column in quotes.columns.items() if name not in named]
-            self.close[:, unlisted] = np.nan
-        elif codes != "all":
-            raise InvalidInputError(f"codes must be 'all' or names of instruments, not {codes!r}")
+        if quotes.listed is not None:
+            self.close[~quotes.listed[self.span]] = np.nan
+        self.close[:, self._unlisted(codes)] = np.nan
         suspended = np.isnan(self.close)
+        self._check("$close", self.close, (self.close <= 0) | np.isinf(self.close), "a close is above 0")
         buy, sell = _prices(defaults.deal_price if deal_price is None else deal_price)
-        buy_price = self._deal_price(buy)
-        self._price = (buy_price if buy == sell else self._deal_price(sell), buy_price)
+        buy_price = self._deal_price(buy, suspended)
+        self._price = (buy_price if buy == sell else self._deal_price(sell, suspended), buy_price)
         self._volume = self._values("$volume") if "$volume" in quotes.fields else None
+        if self._volume is not None:
+            wrong = ((self._volume < 0) | np.isinf(self._volume)) & ~suspended
+            self._check("$volume", self._volume, wrong, "a volume is finite and not negative")
 
         limit_buy, limit_sell = self._limits(
             defaults.limit_threshold if limit_threshold is None else limit_threshold
@@ -119,20 +148,47 @@ class Exchange:
         self._tradable = (can_sell, can_buy)
         self._tradable_both: Flags = can_sell & can_buy
 
-        unit = defaults.trade_unit if trade_unit == "default" else _lot(trade_unit)
+        unit = defaults.trade_unit if trade_unit == "default" else trade_unit
         factor = self._values("$factor") if "$factor" in quotes.fields else np.full_like(self.close, np.nan)
+        self._check("$factor", factor, ((factor <= 0) | np.isinf(factor)) & ~suspended, "a factor is above 0")
         self._factor = factor
-        self.trade_w_adj_price = bool((np.isnan(factor) & ~suspended).any())
-        self.trade_unit = None if self.trade_w_adj_price else unit
+        unknown = np.isnan(factor) & ~suspended
+        unknown[:, [quotes.columns[name] for name in quotes.references]] = False
+        self.trade_w_adj_price = bool(unknown.any())
+        self.trade_unit = None if self.trade_w_adj_price or unit is None else int(unit)
         self._caps = self._volume_caps(volume_threshold)
+
+    def _unlisted(self, codes: Any) -> list[int]:
+        """Return the columns that cannot be traded."""
+        if isinstance(codes, str):
+            if codes == "all":
+                return []
+            raise InvalidInputError(f"codes must be 'all' or names of instruments, not {codes!r}")
+        try:
+            named = set(codes)
+        except TypeError as error:
+            raise InvalidInputError(
+                f"codes must be 'all' or names of instruments, not {shown(codes)}"
+            ) from error
+        check_names("codes", named, self.market.columns)
+        return [column for name, column in self.market.columns.items() if name not in named]
+
+    def _check(self, field: str, values: Floats, wrong: Flags, words: str) -> None:
+        if wrong.any():
+            bar, column = np.argwhere(wrong)[0]
+            raise InvalidInputError(
+                f"{field} of {self.market.instruments[column]!r} on {self.days[bar]:.10} is {values[bar, column]:g}, but {words}; "
+                "mend it, or let it be NaN, which means that nothing is known"
+            )
 
     def _values(self, field: str) -> Floats:
         return self.market.field(field)[self.span].astype(np.float64, copy=False)
 
-    def _deal_price(self, field: str) -> Floats:
+    def _deal_price(self, field: str, suspended: Flags) -> Floats:
         if field == "$close":
             return self.close
         price = self._values(field)
+        self._check(field, price, np.isinf(price) & ~suspended, "a price is finite")
         return np.where(price > 1e-8, price, self.close)
 
     def _change(self) -> npt.NDArray[np.float32]:
@@ -151,17 +207,12 @@ class Exchange:
             case (str() as buy, str() as sell):
                 flags = [evaluate(self.market, text)[self.span] != 0 for text in (buy, sell)]
                 return flags[0], flags[1]
-            case bool():
-                pass
-            case float() | int():
-                if not math.isnan(threshold):
-                    change, limit = self._change(), np.float32(threshold)
-                    return change >= limit, change <= -limit
+            case _ if _LIMIT.holds(threshold):
+                change, limit = self._change(), np.float32(threshold)
+                return change >= limit, change <= -limit
             case _:
                 pass
-        raise InvalidInputError(
-            f"limit_threshold must be a number or a pair of expressions (buy, sell), not {threshold!r}"
-        )
+        raise InvalidInputError(f"limit_threshold must be {_LIMIT.words}, not {shown(threshold)}")
 
     def _volume_caps(self, threshold: Any) -> tuple[list[tuple[bool, Floats]], list[tuple[bool, Floats]]]:
         """Return the caps of selling and of buying: whether they count the whole day, and the amounts."""
@@ -170,7 +221,11 @@ class Exchange:
             return sides
         for side, rule in (threshold if isinstance(threshold, Mapping) else {"all": threshold}).items():
             match rule:
-                case ("current" | "cum" as kind, str() as expression) if side in ("all", "buy", "sell"):
+                case (str() as kind, str() as expression) if kind in _KINDS and side in (
+                    "all",
+                    "buy",
+                    "sell",
+                ):
                     amounts = evaluate(self.market, expression)[self.span].astype(np.float64)
                     for direction, name in ((Order.SELL, "sell"), (Order.BUY, "buy")):
                         if side in ("all", name):
@@ -198,6 +253,8 @@ class Exchange:
         if unit is None:
             return amount
         factor = self._factor.item(bar, column)
+        if factor != factor:  # noqa: PLR0124 (NaN: a reference without lots)
+            return amount
         # A lot short by no more than rounding, a tenth of a share, is whole.
         return (amount * factor + 0.1) // unit * unit / factor
 
@@ -258,15 +315,6 @@ class Exchange:
         return (cash - self.min_cost) / price
 
 
-def as_day(moment: Any) -> np.datetime64:
-    """Return a moment as the market keeps days."""
-    try:
-        day: np.datetime64 = pd.Timestamp(moment).to_datetime64().astype("datetime64[ns]")
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{moment!r} is not a day") from error
-    return day
-
-
 def _change_of(close: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the change of the close since the last known one."""
     known = np.where(np.isnan(close), -1, np.arange(len(close))[:, None])
@@ -277,16 +325,22 @@ def _change_of(close: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return np.where(before < 0, np.float32(np.nan), close / last - np.float32(1))
 
 
-def _lot(value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0):
-        return value
-    raise InvalidInputError(f"trade_unit must be a positive number of shares or None, not {value!r}")
-
-
-def _share(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise InvalidInputError(f"{name} must be a number that is not negative, not {value!r}")
-    return float(value)
+def fields_needed(keywords: Mapping[str, Any]) -> list[str]:
+    """Return the fields, with their ``$``, that these arguments of an `Exchange` name."""
+    deal_price = keywords.get("deal_price")
+    named = set() if deal_price is None else {*_prices(deal_price)}
+    texts: list[Any] = [keywords.get("limit_threshold"), keywords.get("volume_threshold")]
+    while texts:
+        match texts.pop():
+            case str() as text if text not in _KINDS:
+                named |= fields_of(text)
+            case Mapping() as rules:
+                texts += rules.values()
+            case list() | tuple() as parts:
+                texts += parts
+            case _:
+                pass
+    return sorted(named)
 
 
 def _prices(deal_price: Any) -> tuple[str, str]:

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from aqrec.errors import InvalidInputError, InvalidValueError
+from aqrec._checks import check_arguments, check_keys, flag, one_of, or_none
+from aqrec.errors import InvalidValueError
 
 from ._exchange import Exchange
 from ._orders import Order
@@ -16,7 +17,18 @@ from ._step import Book, Step, Strategy
 
 __all__ = ["SimulatorExecutor"]
 
-_WEIGHTS = ("mean", "amount_weighted", "value_weighted")
+_RULES = {
+    "time_per_step": one_of("day", "1day"),
+    **dict.fromkeys(("generate_portfolio_metrics", "verbose", "track_data"), flag),
+    "trade_type": one_of("serial", "parallel"),
+    "settle_type": or_none(one_of("None", "cash")),
+}
+_AVERAGES = ("ffr_config", "pa_config")
+_INDICATOR_RULES = {
+    "weight_method": one_of("mean", "amount_weighted", "value_weighted"),
+    "base_price": one_of("twap", "vwap"),
+    "show_indicator": flag,
+}
 
 
 class SimulatorExecutor:
@@ -35,7 +47,8 @@ class SimulatorExecutor:
         "None": the proceeds of a sale can be spent at once. "cash": from the next day on.
     indicator_config
         ``{"ffr_config": {"weight_method": …}, "pa_config": {"weight_method": …}}`` with "mean", "amount_weighted" or
-        "value_weighted": how a day's indicators are averaged over its orders.
+        "value_weighted": how a day's indicators are averaged over its orders. Qlib's ``show_indicator``, and ``base_price``
+        in ``pa_config``, are accepted and change nothing: a day's price is its own measure.
 
     Raises
     ------
@@ -54,22 +67,11 @@ class SimulatorExecutor:
         verbose: bool = False,
         track_data: bool = False,
     ) -> None:
+        check_arguments(_RULES, locals())
         del generate_portfolio_metrics, verbose, track_data
-        if time_per_step not in ("day", "1day"):
-            raise InvalidInputError(f"time_per_step must be 'day', not {time_per_step!r}")
-        if trade_type not in ("serial", "parallel"):
-            raise InvalidInputError(f"trade_type must be 'serial' or 'parallel', not {trade_type!r}")
-        if settle_type not in (None, "None", "cash"):
-            raise InvalidInputError(f"settle_type must be 'None' or 'cash', not {settle_type!r}")
         self.parallel = trade_type == "parallel"
         self.settles_later = settle_type == "cash"
-        config = indicator_config or {}
-        self.weights = tuple(
-            config.get(name, {}).get("weight_method", "mean") for name in ("ffr_config", "pa_config")
-        )
-        for method in self.weights:
-            if method not in _WEIGHTS:
-                raise InvalidInputError(f"weight_method must be one of {', '.join(_WEIGHTS)}, not {method!r}")
+        self.weights = _weights(indicator_config)
 
     def run(
         self, exchange: Exchange, strategy: Strategy, signal: Signal | None, book: Book, bars: range
@@ -122,6 +124,20 @@ class SimulatorExecutor:
                         book.cash += fill.value - fill.cost
             dealt[column] = already + fill.amount
             history.order(number, column, order, fill)
+
+
+def _weights(config: Any) -> tuple[str, ...]:
+    """Return how the fulfilment rate and the price advantage are averaged."""
+    given = {} if config is None else config
+    check_keys("indicator_config", given, (*_AVERAGES, "show_indicator"))
+    check_arguments(_INDICATOR_RULES, given, "indicator_config: ")
+    methods: list[str] = []
+    for name in _AVERAGES:
+        part = given.get(name, {})
+        check_keys(f"indicator_config: {name}", part, {"weight_method", "base_price"})
+        check_arguments(_INDICATOR_RULES, part, f"indicator_config: {name}: ")
+        methods.append(part.get("weight_method", "mean"))
+    return tuple(methods)
 
 
 def _check(orders: Iterable[Order], exchange: Exchange, least: float) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from aqrec.errors import InvalidInputError
-
-__all__ = ["Region", "RegionDefaults", "region_of"]
+__all__ = ["REGIONS", "Region", "RegionDefaults"]
 
 Region = Literal["cn", "us", "tw"]
 
@@ -19,16 +17,8 @@ class RegionDefaults(NamedTuple):
     deal_price: str = "close"
 
 
-_REGIONS = {
+REGIONS = {
     "cn": RegionDefaults(100, 0.095),
     "us": RegionDefaults(1, None),
     "tw": RegionDefaults(1000, 0.1),
 }
-
-
-def region_of(name: str) -> RegionDefaults:
-    """Return the defaults of a region."""
-    try:
-        return _REGIONS[name]
-    except KeyError:
-        raise InvalidInputError(f"region must be one of {', '.join(_REGIONS)}, not {name!r}") from None

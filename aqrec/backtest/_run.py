@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any
@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aqrec.errors import InvalidInputError, InvalidValueError
+from aqrec._checks import check_arguments, check_keys, flag, one_of, shown
+from aqrec.errors import InvalidInputError
 from aqrec.quotes import Market, read_quotes
+from aqrec.quotes._days import as_day
 from aqrec.quotes._read import FIELDS
 
-from ._benchmark import bench_returns
+from ._benchmark import bench_returns, benchmark_names
 from ._config import filled, made, needs_qlib
-from ._exchange import Exchange, as_day
+from ._exchange import Exchange, fields_needed
 from ._executor import SimulatorExecutor
+from ._names import check_names
 from ._on_qlib import run_on_qlib
-from ._regions import Region
+from ._regions import REGIONS, Region
 from ._results import Indicator, Position
 from ._signal import Signal, signal_days, signal_instruments, signal_series
 from ._step import Book, signal_of
@@ -34,7 +37,9 @@ Indicators = dict[str, tuple[pd.DataFrame, Indicator]]
 Quotes = Market | pd.DataFrame | str | os.PathLike[str]
 
 _FREQUENCY = "1day"
-_FIELD = re.compile(r"\$(\w+)")
+_RULES = {"region": one_of(*REGIONS), "qlib_compat": flag}
+_OWN_KEYS = {"exchange", "freq", "subscribe_fields"}
+_EXCHANGE_KEYS = frozenset(inspect.signature(Exchange).parameters) - {"quotes", "region"} | _OWN_KEYS
 
 
 def backtest(
@@ -128,8 +133,10 @@ def backtest(
             pos_type=pos_type,
         )
         return result
-    if pos_type != "Position":
-        raise InvalidInputError(f"pos_type must be 'Position', not {pos_type!r}")
+    check_arguments({**_RULES, "pos_type": one_of("Position")}, locals())
+    benchmark_names(benchmark)
+    rules = {} if exchange_kwargs is None else exchange_kwargs
+    check_keys("exchange_kwargs", rules, _EXCHANGE_KEYS)
     planner = made(strategy, "strategy", pred, qlib_compat=qlib_compat)
     if not callable(getattr(planner, "generate_orders", None)):
         raise InvalidInputError(f"the strategy has no method generate_orders: {planner!r}")
@@ -142,14 +149,17 @@ def backtest(
     given = signal_of(planner)
     series = None if given is None else signal_series(given)
     holdings = _holdings(account)
-    named = {*holdings, *(() if series is None else signal_instruments(series))}
-    shared = (exchange_kwargs or {}).get("exchange")
-    market = market_of(quotes, exchange_kwargs or {}, benchmark, holdings)
+    scored = set[str]() if series is None else signal_instruments(series)
+    named = {*holdings, *scored}
+    shared = rules.get("exchange")
+    market = market_of(quotes, rules, benchmark, named)
+    if shared is None:
+        check_names("the signal", scored, market.columns)
     first, last = _span(start_time, end_time, series, market)
     exchange = (
-        _shared(shared, exchange_kwargs, named)
+        _shared(shared, rules, named)
         if shared is not None
-        else _exchange(exchange_kwargs, market.including(named), first, last, region)
+        else _exchange(rules, market.including(named), first, last, region)
     )
     days = slice(
         int(np.searchsorted(market.days, first)), int(np.searchsorted(market.days, last, side="right"))
@@ -161,7 +171,11 @@ def backtest(
     book = Book(len(exchange.market.instruments), cash)
     _take(book, holdings, exchange.market, days.start)
     worth = cash if qlib_compat else cash + float((book.amount * book.price).sum())
+    if not worth > 0:
+        raise InvalidInputError(f"account must be worth something to begin with, not {shown(account)}")
     signal = None if series is None else Signal.on(series, exchange.market)
+    if signal is not None:
+        _check_scores(signal, market, days)
     bench = bench_returns("SH000300" if benchmark is None and qlib_compat else benchmark, market, days)
     history = dealer.run(exchange, planner, signal, book, bars)
     return (
@@ -171,31 +185,46 @@ def backtest(
 
 
 def market_of(
-    quotes: Quotes | None, exchange_kwargs: Mapping[str, Any], benchmark: Any, also: Iterable[str]
+    quotes: Quotes | None, exchange_kwargs: Mapping[str, Any], benchmark: Any, traded: Iterable[str]
 ) -> Market:
-    """Return the market that a backtest is given, with all that it may need of it."""
+    """Return the market that a backtest is given, with all that it may need of it.
+
+    What only the benchmark names, and neither the signal nor the account (`traded`), is a reference.
+    """
     shared = exchange_kwargs.get("exchange")
     if isinstance(shared, Exchange):
         return shared.market
+    indices = sorted(set(benchmark_names(benchmark)).difference(traded))
     if isinstance(quotes, Market):
-        return quotes
+        return quotes.comparing(indices)
     if isinstance(quotes, pd.DataFrame):
-        return Market.from_frame(quotes)
-    if quotes is None:
-        raise InvalidInputError("backtest needs quotes")
-    indices = (
-        [] if benchmark is None or isinstance(benchmark, pd.Series) else np.atleast_1d(benchmark).tolist()
+        return Market.from_frame(quotes).comparing(indices)
+    if isinstance(quotes, str | os.PathLike):
+        fields = dict.fromkeys([*FIELDS, *fields_needed(exchange_kwargs)])
+        return read_quotes(quotes, fields=list(fields), also=benchmark_names(benchmark))
+    raise InvalidInputError(
+        f"backtest needs quotes: a Market, a DataFrame, a path or a URL, not {shown(quotes)}"
     )
-    named = set(_FIELD.findall(repr(exchange_kwargs)))
-    deal_price = exchange_kwargs.get("deal_price") or ()
-    prices = (deal_price,) if isinstance(deal_price, str) else deal_price
-    named.update(str(price).removeprefix("$") for price in prices)
-    fields = dict.fromkeys([*FIELDS, *sorted(f"${name}" for name in named)])
-    return read_quotes(quotes, fields=list(fields), also=[*indices, *also])
 
 
-def _shared(exchange: Any, keywords: Mapping[str, Any] | None, named: set[str]) -> Exchange:
-    if not isinstance(exchange, Exchange) or len(keywords or {}) > 1:
+def _check_scores(signal: Signal, market: Market, bars: slice) -> None:
+    """Refuse a signal that no day of the backtest trades on."""
+    before = slice(max(bars.start - 1, 0), max(bars.stop - 1, 0))
+    if not signal.days[before].any():
+        spans = np.flatnonzero(signal.days)
+        has = (
+            f"has some from {market.days[spans[0]]:.10} to {market.days[spans[-1]]:.10}"
+            if len(spans)
+            else "has none"
+        )
+        raise InvalidInputError(
+            f"the signal has no scores for this backtest: it trades from {market.days[bars.start]:.10} to "
+            f"{market.days[bars.stop - 1]:.10} on the scores of the days before, but the signal {has} that are trading days"
+        )
+
+
+def _shared(exchange: Any, keywords: Mapping[str, Any], named: set[str]) -> Exchange:
+    if not isinstance(exchange, Exchange) or len(keywords) > 1:
         raise InvalidInputError("exchange_kwargs: 'exchange' must be an Exchange, and the only key")
     unknown = sorted(named.difference(exchange.market.columns))
     if unknown:
@@ -228,29 +257,24 @@ def _span(
         start = signal_days(series)[0].normalize()
     if end is None:
         assert series is not None
-        after = int(np.searchsorted(market.days, as_day(signal_days(series)[1]), side="right"))
+        after = int(np.searchsorted(market.days, signal_days(series)[1].to_datetime64(), side="right"))
         end = market.days[min(after, len(market.days) - 1)] if len(market.days) else start
-    return as_day(start), as_day(end)
+    return as_day(start, "start_time"), as_day(end, "end_time")
 
 
 def _exchange(
-    keywords: Mapping[str, Any] | None,
+    keywords: Mapping[str, Any],
     market: Market,
     first: np.datetime64,
     last: np.datetime64,
     region: Region,
 ) -> Exchange:
-    keywords = dict(keywords or {})
+    keywords = dict(keywords)
     keywords.pop("subscribe_fields", None)
     if keywords.pop("freq", "day") not in ("day", "1day"):
         raise InvalidInputError("exchange_kwargs: freq must be 'day'")
     arguments: dict[str, Any] = {"start_time": first, "end_time": last, "region": region, **keywords}
-    try:
-        return Exchange(market, **arguments)
-    except TypeError as error:
-        if isinstance(error, InvalidValueError):
-            raise
-        raise InvalidInputError(f"exchange_kwargs: {error}") from error
+    return Exchange(market, **arguments)
 
 
 def _holdings(account: Any) -> dict[str, tuple[float, float | None]]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from aqrec.errors import InvalidValueError
 from aqrec.quotes import Market
+from aqrec.quotes._days import without_zone
 
 __all__ = ["Signal", "signal_days", "signal_instruments", "signal_series"]
 
@@ -75,8 +76,12 @@ def signal_series(signal: Any) -> pd.Series[Any]:
     if not pd.api.types.is_numeric_dtype(signal.dtype):
         raise InvalidValueError(f"the signal must hold numbers; its dtype is {signal.dtype}")
     times = index.levels[index.names.index("datetime")]
-    if not isinstance(times, pd.DatetimeIndex) or times.tz is not None:
-        raise InvalidValueError("the level 'datetime' of the signal must hold dates without a time zone")
+    if not isinstance(times, pd.DatetimeIndex):
+        raise InvalidValueError(
+            f"the level 'datetime' of the signal must hold dates, but its dtype is {times.dtype}; convert it with "
+            "pandas.to_datetime"
+        )
+    without_zone(times, "the level 'datetime' of the signal")
     return signal
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from aqrec._checks import check_arguments, flag, generator, number, one_of, or_none, whole
 from aqrec.errors import InvalidInputError
 
 from ._orders import Order
@@ -16,6 +18,15 @@ from ._step import Step
 __all__ = ["TopkDropoutStrategy"]
 
 Columns = npt.NDArray[np.intp]
+
+_RULES = {
+    **dict.fromkeys(("topk", "n_drop", "hold_thresh"), whole(0)),
+    "method_sell": one_of("bottom", "random"),
+    "method_buy": one_of("top", "random"),
+    **dict.fromkeys(("only_tradable", "forbid_all_trade_at_limit", "qlib_compat"), flag),
+    "risk_degree": number(0, 1),
+    "rng": or_none(generator),
+}
 
 
 class TopkDropoutStrategy:
@@ -79,32 +90,27 @@ class TopkDropoutStrategy:
         rng: np.random.Generator | np.random.RandomState | int | None = None,
         qlib_compat: bool = False,
     ) -> None:
-        if method_sell not in ("bottom", "random"):
-            raise InvalidInputError(f"method_sell must be 'bottom' or 'random', not {method_sell!r}")
-        if method_buy not in ("top", "random"):
-            raise InvalidInputError(f"method_buy must be 'top' or 'random', not {method_buy!r}")
+        check_arguments(_RULES, locals())
         if rng is None and "random" in (method_sell, method_buy):
             raise InvalidInputError("a random method needs rng: a seed or a numpy Generator")
         self.signal = signal
-        self.topk = _count("topk", topk)
-        self.n_drop = _count("n_drop", n_drop)
+        self.topk = int(topk)
+        self.n_drop = int(n_drop)
         self.method_sell = method_sell
         self.method_buy = method_buy
-        self.hold_thresh = _count("hold_thresh", hold_thresh)
-        self.only_tradable = only_tradable
-        self.forbid_all_trade_at_limit = forbid_all_trade_at_limit
-        if isinstance(risk_degree, bool) or not 0 <= risk_degree <= 1:
-            raise InvalidInputError(f"risk_degree must be a share from 0 to 1, not {risk_degree!r}")
-        self.risk_degree = risk_degree
-        self.rng = rng
-        self.qlib_compat = qlib_compat
+        self.hold_thresh = int(hold_thresh)
+        self.only_tradable = bool(only_tradable)
+        self.forbid_all_trade_at_limit = bool(forbid_all_trade_at_limit)
+        self.risk_degree = float(risk_degree)
+        self.rng: Any = rng
+        self.qlib_compat = bool(qlib_compat)
         self._draws: Any = rng
 
     def generate_orders(self, step: Step) -> Sequence[Order]:
         """Return the sales, by name, and then the purchases, best first."""
         scores, scored = step.scores, step.scored
-        if step.number == 0 and isinstance(self.rng, int):
-            self._draws = np.random.default_rng(self.rng)
+        if step.number == 0 and isinstance(self.rng, Integral):
+            self._draws = np.random.default_rng(int(self.rng))
         if scores is None or scored is None:
             return []
         ranking = np.argsort(-scores, kind="stable")
@@ -194,9 +200,3 @@ class TopkDropoutStrategy:
             for column in buying.tolist()
             if tradable[column]
         ]
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 0:
-        raise InvalidInputError(f"{name} must be a whole number that is not negative, not {value!r}")
-    return int(value)

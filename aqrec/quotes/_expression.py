@@ -16,12 +16,14 @@ from aqrec.errors import InvalidInputError
 
 from ._market import Market
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "fields_of"]
 
 Values = npt.NDArray[Any]
 
 _FIELD = re.compile(r"\$([A-Za-z_]\w*)")
 _PREFIX = "_field_"
+_LONGEST = 10_000
+_DEEPEST = 50
 
 
 def evaluate(market: Market, expression: str) -> Values:
@@ -34,7 +36,8 @@ def evaluate(market: Market, expression: str) -> Values:
     expression
         Fields (``$close``), numbers, ``+ - * / **``, comparisons, ``& | ~``, and the functions ``Ref``, ``Delta``,
         ``Mean``, ``Sum``, ``Std``, ``Max``, ``Min`` (over the last n days, from the first one on), ``Abs``, ``Sign``, ``Log``,
-        ``Not``, ``If``, ``Greater``, ``Less``, ``Power``, and the two-sided ``Add Sub Mul Div Gt Ge Lt Le Eq Ne And Or``.
+        ``Not``, ``If``, ``Greater``, ``Less``, ``Power``, and the two-sided ``Add Sub Mul Div Gt Ge Lt Le Eq Ne And Or``. At most
+        10,000 characters, 50 levels deep.
 
     Returns
     -------
@@ -45,17 +48,43 @@ def evaluate(market: Market, expression: str) -> Values:
     Raises
     ------
     InvalidInputError
-        The text cannot be read, or names an unknown function or field.
+        The text cannot be read, is too long or too deep, or names an unknown function or field; or a number of days is
+        not a whole number, or a number is too large.
     """
-    try:
-        tree = ast.parse(_FIELD.sub(rf"{_PREFIX}\1", expression.strip()), mode="eval")
-    except SyntaxError as error:
-        raise InvalidInputError(f"the expression {expression!r} cannot be read: {error.msg}") from error
+    tree = _parsed(expression)
     evaluator = _Evaluator(market, expression)
     with np.errstate(all="ignore"):
-        values = np.asarray(evaluator.visit(tree.body))
-    shape = (len(market.days), len(market.instruments))
-    return np.broadcast_to(values, shape).astype(evaluator.dtype)
+        values = np.asarray(evaluator.visit(tree))
+    return np.broadcast_to(values, evaluator.shape).astype(evaluator.dtype)
+
+
+def fields_of(expression: str) -> set[str]:
+    """Return the fields that an expression names, with their ``$``."""
+    return {
+        _readable(node)
+        for node in ast.walk(_parsed(expression))
+        if isinstance(node, ast.Name) and node.id.startswith(_PREFIX)
+    }
+
+
+def _parsed(expression: str) -> ast.expr:
+    if len(expression) > _LONGEST:
+        raise InvalidInputError(
+            f"the expression {expression[:60]!r}… has {len(expression):,} characters; {_LONGEST:,} are allowed"
+        )
+    try:
+        tree = ast.parse(_FIELD.sub(rf"{_PREFIX}\1", expression.strip()), mode="eval").body
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+        told = (error.msg if isinstance(error, SyntaxError) else str(error)) or "it is too deep"
+        raise InvalidInputError(f"the expression {expression!r} cannot be read: {told}") from error
+    level: list[ast.AST] = [tree]
+    for _ in range(_DEEPEST):
+        level = [below for node in level for below in ast.iter_child_nodes(node)]
+        if not level:
+            return tree
+    raise InvalidInputError(
+        f"the expression {expression!r} is more than {_DEEPEST} levels deep; write it with fewer brackets"
+    )
 
 
 class _Evaluator:
@@ -63,11 +92,12 @@ class _Evaluator:
         self._market = market
         self._expression = expression
         self.dtype = np.dtype(np.float32)
+        self.shape = (len(market.days), len(market.instruments))
 
     def visit(self, node: ast.expr) -> Any:
         match node:
             case ast.Constant(value=bool() | int() | float() as value):
-                return value
+                return self._number(node, lambda: float(value))
             case ast.Name(id=name) if name.startswith(_PREFIX):
                 values = self._market.field("$" + name.removeprefix(_PREFIX))
                 self.dtype = np.promote_types(self.dtype, values.dtype)
@@ -75,22 +105,49 @@ class _Evaluator:
             case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
                 return _UNARY[type(op)](self.visit(operand))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return _BINARY[type(op)](self.visit(left), self.visit(right))
+                combine, sides = _BINARY[type(op)], (self.visit(left), self.visit(right))
+                return self._number(node, lambda: combine(*sides))
             case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARE:
                 return _COMPARE[type(op)](self.visit(left), self.visit(right))
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
                 function, count = _FUNCTIONS[name]
-                if len(arguments) == count:
-                    return function(*map(self.visit, arguments))
-                raise InvalidInputError(
-                    f"{name} takes {count} arguments, in the expression {self._expression!r}"
-                )
+                if len(arguments) != count:
+                    raise self._refused(node, f"{name} takes {count} arguments")
+                if name in _OVER_DAYS:
+                    days = self._days(name, arguments[1])
+                    return function(np.broadcast_to(self.visit(arguments[0]), self.shape), days)
+                return self._number(node, lambda: function(*map(self.visit, arguments)))
             case _:
-                part = _readable(node)
-                raise InvalidInputError(
-                    f"{part!r} in the expression {self._expression!r} is not understood; it may have fields such as "
-                    f"$close, numbers, arithmetic, one comparison at a time and {', '.join(sorted(_FUNCTIONS))}"
+                raise self._refused(
+                    node,
+                    "it may have fields such as $close, numbers, arithmetic, one comparison at a time and "
+                    + ", ".join(sorted(_FUNCTIONS)),
                 )
+
+    def _days(self, name: str, node: ast.expr) -> int:
+        negative = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        number = node.operand if isinstance(node, ast.UnaryOp) and negative else node
+        least = _OVER_DAYS[name]
+        if isinstance(number, ast.Constant) and type(number.value) is int:
+            days = -number.value if negative else number.value
+            if abs(days) < 1 << 31 and (days >= least if least is not None else days):
+                return days
+        words = "other than 0" if least is None else f"from {least} on"
+        raise self._refused(node, f"{name} takes a whole number of days {words}")
+
+    def _number(self, node: ast.expr, compute: Callable[[], Any]) -> Any:
+        try:
+            value = compute()
+        except (ArithmeticError, ValueError) as error:
+            raise self._refused(node, f"it has no value: {error}") from error
+        if isinstance(value, complex):
+            raise self._refused(node, "it is no real number")
+        return value
+
+    def _refused(self, node: ast.expr, why: str) -> InvalidInputError:
+        return InvalidInputError(
+            f"{_readable(node)!r} in the expression {self._expression!r} is not understood: {why}"
+        )
 
 
 def _readable(node: ast.expr) -> str:
@@ -99,9 +156,7 @@ def _readable(node: ast.expr) -> str:
 
 def _ref(values: Values, days: int) -> Values:
     shifted = np.full(np.shape(values), np.nan, dtype=np.result_type(values, np.float32))
-    if days == 0:
-        shifted[:] = values
-    elif days > 0:
+    if days > 0:
         shifted[days:] = values[:-days]
     else:
         shifted[:days] = values[-days:]
@@ -118,12 +173,21 @@ def _rolling(method: str) -> Callable[[Values, int], Values]:
     return over
 
 
+def _flags(values: Any) -> Values:
+    """Return 1 and 0, which add up, as flags of numpy do not."""
+    return np.asarray(values).astype(np.float32)
+
+
 def _truth(function: Callable[[Values, Values], Values]) -> Callable[[Any, Any], Values]:
-    return lambda left, right: function(np.asarray(left, dtype=bool), np.asarray(right, dtype=bool))
+    return lambda left, right: _flags(function(np.asarray(left, dtype=bool), np.asarray(right, dtype=bool)))
+
+
+def _compared(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Values]:
+    return lambda left, right: _flags(function(left, right))
 
 
 def _not(value: Any) -> Values:
-    return ~np.asarray(value, dtype=bool)
+    return _flags(~np.asarray(value, dtype=bool))
 
 
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
@@ -142,33 +206,39 @@ _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.BitOr: _truth(np.logical_or),
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+    ast.Gt: _compared(operator.gt),
+    ast.GtE: _compared(operator.ge),
+    ast.Lt: _compared(operator.lt),
+    ast.LtE: _compared(operator.le),
+    ast.Eq: _compared(operator.eq),
+    ast.NotEq: _compared(operator.ne),
 }
+_OVER_DAYS: dict[str, int | None] = {
+    **dict.fromkeys(("Delta", "Ref")),
+    **dict.fromkeys(("Max", "Mean", "Min", "Std", "Sum"), 0),
+}
+"""Functions whose second argument is a number of days, and the least; None: any but 0, where Qlib means the first day read"""
+
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int]] = {
     "Abs": (np.abs, 1),
     "Add": (operator.add, 2),
     "And": (_truth(np.logical_and), 2),
     "Delta": (lambda values, days: values - _ref(values, days), 2),
     "Div": (operator.truediv, 2),
-    "Eq": (operator.eq, 2),
-    "Ge": (operator.ge, 2),
+    "Eq": (_compared(operator.eq), 2),
+    "Ge": (_compared(operator.ge), 2),
     "Greater": (np.maximum, 2),
-    "Gt": (operator.gt, 2),
+    "Gt": (_compared(operator.gt), 2),
     "If": (np.where, 3),
-    "Le": (operator.le, 2),
+    "Le": (_compared(operator.le), 2),
     "Less": (np.minimum, 2),
     "Log": (np.log, 1),
-    "Lt": (operator.lt, 2),
+    "Lt": (_compared(operator.lt), 2),
     "Max": (_rolling("max"), 2),
     "Mean": (_rolling("mean"), 2),
     "Min": (_rolling("min"), 2),
     "Mul": (operator.mul, 2),
-    "Ne": (operator.ne, 2),
+    "Ne": (_compared(operator.ne), 2),
     "Not": (_not, 1),
     "Or": (_truth(np.logical_or), 2),
     "Power": (operator.pow, 2),

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError
+from aqrec.errors import CorruptError, InvalidInputError, InvalidValueError, ObjectNotFoundError
 
+from ._days import day_array
 from ._files import Files
 from ._market import Market
 
@@ -38,44 +38,55 @@ def read_provider(
     files
         The folder.
     instruments
-        A list of the folder ``instruments`` by its name, whose ranges of days hold, or names.
+        A list of the folder ``instruments`` by its name, whose ranges of days say when each is listed, or names.
     fields
         With their ``$``. One that no instrument has is left out.
     also
-        Further instruments, over all days.
+        Further instruments. Those that are not listed are references, listed on no day.
     """
     days = _calendar(files)
+    by_list = isinstance(instruments, str)
     listed: dict[str, Ranges | None] = (
         dict(_listed(files, instruments))
         if isinstance(instruments, str)
         else dict.fromkeys(map(str, instruments))
     )
-    for name in also:
-        listed[str(name)] = None
-    names = sorted(listed)
-    paths = {
-        f"features/{_folder(name)}/{field[1:].lower()}.day.bin": (field, column)
-        for column, name in enumerate(names)
-        for field in fields
-    }
+    references = {str(name) for name in also}.difference(listed)
+    names = sorted({*listed, *references})
+    paths: dict[str, tuple[int, list[str]]] = {}
+    for column, name in enumerate(names):
+        for field in fields:
+            path = f"features/{_folder(name)}/{field[1:].lower()}.day.bin"
+            paths.setdefault(path, (column, []))[1].append(field)
     found = files.read_many(list(paths))
     arrays: dict[str, npt.NDArray[np.float32]] = {}
     for path, content in found.items():
-        field, column = paths[path]
-        if field not in arrays:
-            arrays[field] = np.full((len(days), len(names)), np.nan, dtype=np.float32)
-        _fill(arrays[field][:, column], content, f"{path} of {files.name}")
-    for column, name in enumerate(names):
-        ranges = listed[name]
-        if ranges is not None:
-            outside = ~_inside(days, ranges)
-            for array in arrays.values():
-                array[outside, column] = np.nan
-    if "$close" not in arrays:
+        column, named = paths[path]
+        for field in named:
+            if field not in arrays:
+                arrays[field] = np.full((len(days), len(names)), np.nan, dtype=np.float32)
+            _fill(arrays[field][:, column], content, f"{path} of {files.name}")
+    close = {name for name in names if f"features/{_folder(name)}/close.day.bin" in found}
+    # A list may have names without prices, as in Qlib; who names an instrument wants it.
+    lacking = sorted((references if by_list else set(names)) - close) if close else names
+    if lacking:
         raise ObjectNotFoundError(
-            f"{files.name} has no close of any of the {len(names)} instruments asked for ({', '.join(names[:3])}…)"
+            f"{files.name} has no close of {', '.join(lacking[:5])}{'…' * (len(lacking) > 5)} ({len(lacking)} of {len(names)} "
+            "instruments asked for)"
         )
-    return Market(days, names, {field: arrays[field] for field in fields if field in arrays})
+    inside = np.ones((len(days), len(names)), dtype=bool)
+    for column, name in enumerate(names):
+        if name in references:
+            inside[:, column] = False
+        elif (ranges := listed[name]) is not None:
+            inside[:, column] = _inside(days, ranges)
+    return Market(
+        days,
+        names,
+        {field: arrays[field] for field in fields if field in arrays},
+        listed=None if inside.all() else inside,
+        references=references,
+    )
 
 
 def _calendar(files: Files) -> npt.NDArray[np.datetime64]:
@@ -84,10 +95,9 @@ def _calendar(files: Files) -> npt.NDArray[np.datetime64]:
             lines = files.read(path).decode().split("\n")
         except ObjectNotFoundError:
             continue
-        days = [line.strip() for line in lines if line.strip()]
         try:
-            return np.asarray(pd.to_datetime(days).to_numpy().astype("datetime64[ns]"))
-        except ValueError as error:
+            return day_array([line.strip() for line in lines if line.strip()], "its lines")
+        except InvalidValueError as error:
             raise CorruptError(f"{path} of {files.name} is no list of days: {error}") from error
     raise ObjectNotFoundError(f"{files.name} has no {' and no '.join(_CALENDARS)}")
 
@@ -138,6 +148,8 @@ def _fill(target: npt.NDArray[Any], content: bytes, what: str) -> None:
 
 def _inside(days: npt.NDArray[np.datetime64], ranges: Ranges) -> npt.NDArray[np.bool_]:
     inside = np.zeros(len(days), dtype=bool)
+    # Compared as days, not nanoseconds, which do not reach a last day such as 9999-12-31.
+    dates = days.astype("datetime64[D]")
     for first, last in ranges:
-        inside |= (days >= first) & (days <= last)
+        inside |= (dates >= first) & (dates <= last)
     return inside

@@ -12,8 +12,9 @@ import pandas as pd
 
 from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError
 
+from ._days import as_day
 from ._files import Files, open_files
-from ._market import Market
+from ._market import Market, part_of
 from ._provider import is_provider, read_provider
 
 __all__ = ["FIELDS", "read_quotes"]
@@ -21,6 +22,7 @@ __all__ = ["FIELDS", "read_quotes"]
 FIELDS = ("$open", "$close", "$volume", "$factor", "$change")
 """What a backtest may need unless it is told otherwise"""
 
+_MISSING = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "#N/A", "<NA>"]
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 
@@ -48,13 +50,16 @@ def read_quotes(
         - a data folder of Qlib: ``calendars/day.txt``, ``instruments/``, ``features/NAME/close.day.bin``. Qlib is not
           needed.
     instruments
-        Names; or, of a data folder, the name of one of its lists, whose ranges of days hold. "all" are all.
+        Names; or, of a data folder, the name of one of its lists, whose ranges of days become `Market.listed`: outside of them an
+        instrument is not traded. "all" are all.
     fields
         Which fields to read of a data folder. Tables are read whole.
     start_time, end_time
-        First and last day to keep, both included. Default: all.
+        First and last day to keep, both included. Default: all. A date, Timestamp or datetime64, text such as
+        "2024-01-31", or the number 20240131.
     also
-        Further instruments of a data folder, over all days, such as an index to compare with.
+        Further instruments to compare with, such as an index: they become `Market.references`. Of a data folder, those that are not listed
+        are not traded; the ranges of those that are stay as they are.
     storage_options
         Arguments of the fsspec file system: credentials, endpoint.
 
@@ -66,27 +71,53 @@ def read_quotes(
     Raises
     ------
     ObjectNotFoundError
-        There is no such file or folder.
+        There is no such file, folder or instrument.
     InvalidInputError
-        The file is of another kind, or lacks a column or list.
+        The file is of another kind, or lacks a column or list; or a day is none.
     CorruptError
         It cannot be decoded.
     StorageError
         It cannot be reached.
     """
+    first = None if start_time is None else as_day(start_time, "start_time")
+    last = None if end_time is None else as_day(end_time, "end_time")
+    if not isinstance(instruments, str):
+        instruments = _names("instruments", instruments)
+    further = _names("also", [also] if isinstance(also, str) else also)
     files = open_files(source, storage_options)
     if is_provider(files):
-        names = [field if field.startswith("$") else f"${field}" for field in fields]
-        market = read_provider(files, instruments=instruments, fields=names, also=also)
+        wanted = _names("fields", [fields] if isinstance(fields, str) else fields)
+        names = [field if field.startswith("$") else f"${field}" for field in wanted]
+        market = read_provider(files, instruments=instruments, fields=names, also=further)
     else:
-        market = Market.from_frame(_frame(files, os.fspath(source)))
-        if not isinstance(instruments, str):
-            market = _only(market, {*map(str, instruments), *map(str, also)})
-        elif instruments != "all":
+        if isinstance(instruments, str) and instruments != "all":
             raise InvalidInputError(
                 f"instruments must be 'all' or names; a table has no list {instruments!r}, only a data folder of Qlib has"
             )
-    return _between(market, start_time, end_time)
+        named = [] if isinstance(instruments, str) else instruments
+        market = Market.from_frame(_frame(files, os.fspath(source)))
+        _check_known(market, files.name, [*named, *further])
+        market = market.comparing({*further}.difference(named))
+        if not isinstance(instruments, str):
+            market = part_of(market, slice(None), sorted({*named, *further}))
+    return part_of(
+        market,
+        slice(
+            None if first is None else int(np.searchsorted(market.days, first)),
+            None if last is None else int(np.searchsorted(market.days, last, side="right")),
+        ),
+    )
+
+
+def _names(what: str, given: Any) -> list[str]:
+    try:
+        names = list(given)
+    except TypeError as error:
+        raise InvalidInputError(f"{what} must be names, not {given!r}") from error
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidInputError(f"{what} must be names, not {name!r}")
+    return names
 
 
 def _frame(files: Files, source: str) -> pd.DataFrame:
@@ -111,39 +142,32 @@ def _parsed(content: bytes, name: str, place: str) -> pd.DataFrame:
     kind = _kind(name)
     if not kind:
         raise InvalidInputError(f"{place}: {name!r} is neither .parquet nor .csv")
-    buffer = io.BytesIO(content)
     try:
         if kind == "parquet":
-            return pd.read_parquet(buffer)
-        packed = name.lower().rsplit(".", 1)[-1]
-        methods = {"gz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd", "zip": "zip"}
-        return pd.read_csv(buffer, compression=methods.get(packed), dtype={"instrument": str})  # type: ignore[arg-type]
+            return pd.read_parquet(io.BytesIO(content))
+        return _csv(content, name.lower().rsplit(".", 1)[-1])
     except (ValueError, OSError, EOFError) as error:
         raise CorruptError(f"{place}: {name!r} cannot be read: {error}") from error
 
 
-def _only(market: Market, names: set[str]) -> Market:
-    unknown = sorted(names.difference(market.columns))
+def _csv(content: bytes, packed: str) -> pd.DataFrame:
+    methods = {"gz": "gzip", "bz2": "bz2", "xz": "xz", "zst": "zstd", "zip": "zip"}
+    compression: Any = methods.get(packed)
+    header = pd.read_csv(io.BytesIO(content), compression=compression, nrows=0)
+    # "NA" and "NAN" are tickers; elsewhere they stand for what is missing.
+    missing = {name: _MISSING for name in header.columns if name != "instrument"}
+    return pd.read_csv(
+        io.BytesIO(content),
+        compression=compression,
+        dtype={"instrument": str},
+        keep_default_na=False,
+        na_values=missing,
+    )
+
+
+def _check_known(market: Market, place: str, names: Iterable[str]) -> None:
+    unknown = sorted(set(names).difference(market.columns))
     if unknown:
-        raise ObjectNotFoundError(f"the quotes have no {', '.join(unknown[:5])}")
-    kept = sorted(names)
-    columns = [market.columns[name] for name in kept]
-    return Market(market.days, kept, {field: values[:, columns] for field, values in market.fields.items()})
-
-
-def _between(market: Market, start: Any, end: Any) -> Market:
-    first = (
-        0 if start is None else int(np.searchsorted(market.days, np.datetime64(pd.Timestamp(start), "ns")))
-    )
-    last = (
-        len(market.days)
-        if end is None
-        else int(np.searchsorted(market.days, np.datetime64(pd.Timestamp(end), "ns"), side="right"))
-    )
-    if first == 0 and last == len(market.days):
-        return market
-    return Market(
-        market.days[first:last],
-        market.instruments,
-        {field: values[first:last] for field, values in market.fields.items()},
-    )
+        raise ObjectNotFoundError(
+            f"{place} has no {', '.join(unknown[:5])} among its {len(market.columns)} instruments"
+        )

@@ -15,6 +15,7 @@ from aqrec.backtest import Exchange, backtest
 from aqrec.backtest._run import market_of
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.quotes import Market
+from aqrec.quotes._days import as_day, without_zone
 from aqrec.templates._backtest_plan import ANALYSED_TWICE
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def shuffled_rows(plan: BacktestPlan, pred: Any, passes: int, rng: Rng | None) -
     None as generator: numpy's global one.
     """
     days = pd.DatetimeIndex(_frame(pred).index.get_level_values("datetime"))
+    without_zone(days, "the days of the prediction")
     start = plan.backtest.get("start_time")
-    later = days if start is None else days[days >= pd.Timestamp(start)]
+    later = days if start is None else days[days >= as_day(start, "start_time")]
     if later.empty:
         raise InvalidInputError(
             f"the prediction ends on {days.max().date()}, before the backtest's start on {start}"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from aqrec.backtest import Exchange, Order, SimulatorExecutor, Step, TopkDropoutStrategy, backtest
-from aqrec.errors import InvalidInputError
+from aqrec.errors import InvalidInputError, UnknownInstrumentsWarning
 
 from .golden import calendar, case, prediction, quotes, table
 from .golden import market as golden_market
@@ -379,10 +379,30 @@ TOPK = TopkDropoutStrategy(signal=SIGNAL, topk=1, n_drop=1)
         ({"account": -1.0}, "account"),
         ({"account": "1e6"}, "account"),
         ({"start_time": "2030-01-01", "end_time": "2030-02-01"}, "no trading day"),
-        ({"start_time": "soon"}, "'soon' is not a day"),
+        ({"start_time": 5}, "start_time.* 5"),
+        ({"start_time": 2024}, "number 20240131"),
+        (
+            {"end_time": pd.Timestamp("2024-01-02", tz="Asia/Shanghai")},
+            "end_time must be without a time zone",
+        ),
+        ({"exchange_kwargs": {"start_time": True}}, "start_time.*True"),
+        ({"account": 0.0}, "worth something"),
+        ({"account": {"cash": 0}}, "worth something"),
+        ({"benchmark": 3}, "benchmark.*not 3"),
+        ({"benchmark": {"A": 1}}, "benchmark"),
+        ({"exchange_kwargs": [1]}, r"exchange_kwargs must be a dict with the keys close_cost, .*not \[1\]"),
+        ({"quotes": {}}, "a Market, a DataFrame, a path or a URL"),
+        ({"qlib_compat": "false"}, "qlib_compat must be True or False, not 'false'"),
+        ({"strategy": {"class": "TopkDropoutStrategy", "kwargs": [1]}}, "kwargs must be a dict"),
+        ({"strategy": {"class": 5}}, "class must be a class or its name"),
+        ({"strategy": {"class": "Strategy", "module_path": 5}}, "module_path must be the name"),
+        ({"start_time": "soon"}, "start_time must be a date.*'soon'"),
         ({"region": "fr"}, "region"),
         ({"strategy": Orders()}, "start_time and end_time"),
-        ({"strategy": {"class": "TopkDropoutStrategy", "args": {}}}, "class, module_path and kwargs"),
+        (
+            {"strategy": {"class": "TopkDropoutStrategy", "args": {}}},
+            "unknown 'args'; its keys are class, kwargs, module_path",
+        ),
         ({"strategy": {"class": "Unknown"}}, "'Unknown'"),
         ({"strategy": {"class": "Unknown", "module_path": "collections"}}, "cannot be imported"),
         ({"strategy": {"class": "namedtuple", "module_path": "collections"}}, "not a class"),
@@ -404,6 +424,16 @@ TOPK = TopkDropoutStrategy(signal=SIGNAL, topk=1, n_drop=1)
         ({"exchange_kwargs": {"deal_price": "vwap"}}, r"\$vwap"),
         ({"exchange_kwargs": {"limit_threshold": "0.1"}}, "limit_threshold"),
         ({"exchange_kwargs": {"limit_threshold": True}}, "limit_threshold"),
+        ({"exchange_kwargs": {"limit_threshold": -0.1}}, "from 0 on.*not -0.1"),
+        ({"exchange_kwargs": {"limit_threshold": NAN}}, "limit_threshold"),
+        ({"exchange_kwargs": {"limit_threshold": ("$change >", "0")}}, "cannot be read"),
+        (
+            {"exchange_kwargs": {"open_cost": "0.1", "min_cost": math.inf}},
+            "open_cost must be.*; min_cost must be",
+        ),
+        ({"exchange_kwargs": {"trade_unit": "100"}}, "trade_unit"),
+        ({"exchange_kwargs": {"codes": 5}}, "codes"),
+        ({"exchange_kwargs": {"codes": ["B", "C"]}}, r"none of the 2 instruments of codes \(B, C\), but A"),
         ({"exchange_kwargs": {"volume_threshold": ("sum", "$volume")}}, "volume_threshold"),
         ({"exchange_kwargs": {"volume_threshold": {"both": ("cum", "$close")}}}, "volume_threshold"),
         ({"exchange_kwargs": {"trade_unit": 0}}, "trade_unit"),
@@ -416,9 +446,140 @@ def test_what_has_no_meaning_is_refused(keywords: Any, match: str) -> None:
         backtest(**{"strategy": TOPK, "quotes": QUOTES, **keywords})
 
 
-def test_an_unknown_average_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="weight_method"):
-        SimulatorExecutor(indicator_config={"pa_config": {"weight_method": "median"}})
+@pytest.mark.parametrize(
+    ("keywords", "match"),
+    [
+        (
+            {"indicator_config": {"pa_config": {"weight_method": "median"}}},
+            "pa_config: weight_method.*'median'",
+        ),
+        ({"indicator_config": {"ffr_config": {"weight": "mean"}}}, "ffr_config has the unknown 'weight'"),
+        (
+            {"indicator_config": {"ffr": {}}},
+            "unknown 'ffr'; its keys are ffr_config, pa_config, show_indicator",
+        ),
+        ({"indicator_config": [1]}, "indicator_config must be a dict"),
+        ({"indicator_config": {"pa_config": None}}, "pa_config must be a dict"),
+        ({"generate_portfolio_metrics": "false"}, "generate_portfolio_metrics must be True or False"),
+        ({"settle_type": 1, "trade_type": None}, "trade_type must be.*settle_type must be"),
+    ],
+)
+def test_an_executor_that_has_no_meaning_is_refused(keywords: Any, match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match):
+        SimulatorExecutor(**keywords)
+
+
+def test_an_executor_takes_what_qlibs_configs_have() -> None:
+    config = {"show_indicator": True, "pa_config": {"base_price": "vwap", "weight_method": "value_weighted"}}
+    assert SimulatorExecutor(indicator_config=config).weights == ("mean", "value_weighted")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2024-01-02",
+        "20240102",
+        "2024/1/2",
+        20240102,
+        np.int64(20240102),
+        np.datetime64("2024-01-02"),
+        pd.Timestamp(2024, 1, 2),
+    ],
+)
+def test_days_may_be_written_in_many_ways(moment: Any) -> None:
+    report = backtest(moment, moment, TOPK, quotes=QUOTES)[0]["1day"][0]
+    assert report.index.tolist() == [pd.Timestamp("2024-01-02")]
+
+
+def test_what_numpy_calls_a_number_is_one() -> None:
+    quotes = market([[1.0]], factor=[[1.0]])
+    result = run(
+        quotes,
+        [("A", 250.0, BUY)],
+        trade_unit=np.int64(100),
+        min_cost=np.float32(1),
+        limit_threshold=np.float64(0.1),
+    )
+    assert fills(result)["deal_amount"].tolist() == [200.0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "match"),
+    [
+        ({"close": [[1.0, 1.0], [1.0, 0.0]]}, r"\$close of 'B' on 2024-01-02 is 0, but a close is above 0"),
+        ({"close": [[1.0, -1.0]]}, r"\$close of 'B' .* is -1"),
+        ({"close": [[math.inf, 1.0]]}, r"\$close of 'A' .* is inf"),
+        ({"close": [[1.0, 1.0]], "open": [[1.0, math.inf]]}, r"\$open of 'B' .* is inf"),
+        ({"close": [[1.0, 1.0]], "factor": [[1.0, 0.0]]}, r"\$factor of 'B' .* is 0"),
+        ({"close": [[1.0, 1.0]], "volume": [[-1.0, 0.0]]}, r"\$volume of 'A' .* is -1"),
+    ],
+)
+def test_prices_that_cannot_be_are_refused(fields: Any, match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match):
+        Exchange(market(**fields), deal_price="open" if "open" in fields else "close")
+    if match.startswith(r"\$close of 'B'"):
+        assert Exchange(market(**fields), codes=["A"]).close.shape[1] == 2
+        with pytest.raises(InvalidInputError, match="close of the benchmark 'B'"):
+            bench("B", market(**fields), start=0, exchange_kwargs={"codes": ["A"]})
+
+
+def test_only_what_can_be_traded_decides_whether_there_are_lots() -> None:
+    """An index to compare with has no factor, which ends the lots of nothing."""
+    close, factor = [[1.0, 1.0]] * 3, [[1.0, NAN]] * 3
+    orders = [("A", 250.0, BUY), ("B", 250.0, BUY)]
+    quotes = market(close, factor=factor)
+    keywords: dict[str, Any] = {"account": 1e4, "exchange_kwargs": {**FREE, "trade_unit": 100}}
+    span = (quotes.days[1], quotes.days[2])
+    for given in (quotes, quotes.comparing("B")):
+        result = backtest(*span, Orders(orders), benchmark=["B"], quotes=given, **keywords)
+        assert fills(result)["deal_amount"].tolist() == [200.0, 250.0]
+    result = backtest(*span, Orders(orders), quotes=quotes, **keywords)
+    assert fills(result)["deal_amount"].tolist() == [250.0, 250.0]
+    # Named by the signal, it is traded like the others.
+    both = TopkDropoutStrategy(signal=scores([{"A": 1.0, "B": 2.0}]), topk=2, n_drop=1, risk_degree=0.05)
+    amounts = fills(backtest(*span, both, benchmark="B", quotes=quotes, **keywords))["deal_amount"]
+    assert amounts.tolist() == [250.0, 250.0]
+    one = TopkDropoutStrategy(signal=scores([{"A": 1.0}]), topk=1, n_drop=1, risk_degree=0.025)
+    result = backtest(*span, one, benchmark="B", quotes=quotes, **keywords)
+    assert fills(result)["deal_amount"].tolist() == [200.0]
+
+
+def test_names_that_the_quotes_do_not_have_are_told() -> None:
+    quotes = market([[1.0, 1.0]] * 3)
+    pred = scores([{"a": 1.0, "b": 2.0}])
+    with pytest.raises(
+        InvalidInputError, match=r"none of the 2 instruments of the signal \(a, b\), but A, B; names"
+    ):
+        backtest(None, None, TopkDropoutStrategy(signal=pred, topk=1, n_drop=1), quotes=quotes)
+    some = TopkDropoutStrategy(signal=scores([{"A": 1.0, "X": 3.0, "Y": 2.0}]), topk=1, n_drop=1)
+    with pytest.warns(UnknownInstrumentsWarning, match="2 of the 3 instruments of the signal") as caught:
+        backtest(None, None, some, quotes=quotes)
+    (warned,) = [entry.message for entry in caught]
+    assert isinstance(warned, UnknownInstrumentsWarning)
+    assert (warned.what, warned.unknown, warned.total) == ("the signal", ("X", "Y"), 3)
+    with pytest.warns(UnknownInstrumentsWarning, match="1 of the 2 instruments of codes"):
+        Exchange(quotes, codes=["A", "Z"])
+
+
+def test_a_signal_of_other_days_is_refused() -> None:
+    quotes = market([[1.0]] * 5)
+    early = TopkDropoutStrategy(signal=scores([{"A": 1.0}]), topk=1, n_drop=1)
+    with pytest.raises(
+        InvalidInputError, match=r"trades from 2024-01-03 to 2024-01-05.*has some from 2024-01-01"
+    ):
+        backtest("2024-01-03", "2024-01-05", early, quotes=quotes)
+
+
+def test_scores_and_returns_with_a_time_zone_are_refused() -> None:
+    abroad = SIGNAL.copy()
+    abroad.index = abroad.index.set_levels(abroad.index.levels[0].tz_localize("Asia/Shanghai"), level=0)
+    with pytest.raises(
+        InvalidInputError, match=r"signal must be dates without a time zone, not Asia/Shanghai; say"
+    ):
+        backtest(None, None, TopkDropoutStrategy(signal=abroad, topk=1, n_drop=1), quotes=QUOTES)
+    returns = pd.Series(0.1, pd.DatetimeIndex(QUOTES.days).tz_localize("UTC"))
+    with pytest.raises(InvalidInputError, match="benchmark must be dates without a time zone, not UTC"):
+        bench(returns, QUOTES)
 
 
 def test_what_only_qlib_has_is_run_by_qlib(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from aqrec.analysis import risk_analysis
 from aqrec.backtest import Order, Step, TopkDropoutStrategy, backtest
-from aqrec.errors import InvalidInputError
+from aqrec.errors import InvalidInputError, UnknownInstrumentsWarning
 
 from .golden import case, prediction, table
 from .golden import market as golden_market
@@ -85,7 +85,8 @@ def test_a_holding_without_a_score_goes_first() -> None:
 
 def test_scores_of_names_that_have_no_price_take_their_place_in_vain() -> None:
     signal = scores([{"Z": 9.0, **BEST_FIRST}])
-    assert held(run(signal, topk=2, n_drop=1))[1] == "A"
+    with pytest.warns(UnknownInstrumentsWarning, match="1 of the 6 instruments of the signal"):
+        assert held(run(signal, topk=2, n_drop=1))[1] == "A"
 
 
 def test_random_methods_repeat_with_their_seed_and_can_share_a_generator() -> None:
@@ -95,6 +96,7 @@ def test_random_methods_repeat_with_their_seed_and_can_share_a_generator() -> No
     arguments: dict[str, Any] = {"account": 1e3, "exchange_kwargs": FREE, "quotes": market(FLAT)}
     first, again = (backtest(None, None, strategy, **arguments)[0] for _ in range(2))
     assert held(first) == held(again)
+    assert held(run(signal, rng=np.int64(3), **keywords)) == held(first)
     others = [held(run(signal, rng=seed, **keywords)) for seed in range(20)]
     assert len({tuple(other) for other in others}) > 2
     generator = np.random.default_rng(0)
@@ -117,6 +119,14 @@ def test_drawing_needs_a_generator() -> None:
         ({"method_buy": "bottom"}, "method_buy"),
         ({"method_sell": "top"}, "method_sell"),
         ({"risk_degree": 1.2}, "risk_degree"),
+        ({"risk_degree": "0.95"}, "risk_degree must be a finite number from 0 to 1, not '0.95'"),
+        ({"only_tradable": "false"}, "only_tradable must be True or False, not 'false'"),
+        ({"forbid_all_trade_at_limit": 0}, "forbid_all_trade_at_limit"),
+        ({"qlib_compat": None}, "qlib_compat"),
+        ({"rng": False}, "rng must be a seed"),
+        ({"rng": -1}, "rng must be a seed"),
+        ({"rng": "3"}, "rng must be a seed"),
+        ({"topk": 0.5, "n_drop": "1"}, "topk must be .*; n_drop must be"),
     ],
 )
 def test_what_has_no_meaning_is_refused(keywords: Any, match: str) -> None:

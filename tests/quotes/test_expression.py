@@ -6,7 +6,7 @@ import pytest
 
 from aqrec.errors import InvalidInputError
 from aqrec.quotes import Market
-from aqrec.quotes._expression import evaluate
+from aqrec.quotes._expression import evaluate, fields_of
 from tests.backtest.golden import market as golden_market
 from tests.backtest.golden import table
 
@@ -29,7 +29,6 @@ MARKET = Market(
         ("$x == 2", [0, 0, 1]),
         ("Ref($x, 1)", [NAN, 1, 3]),
         ("Ref($x, -1)", [3, 2, NAN]),
-        ("Ref($x, 0)", [1, 3, 2]),
         ("Delta($x, 1)", [NAN, 2, -1]),
         ("Mean($x, 2)", [1, 2, 2.5]),
         ("Sum($x, 0)", [1, 4, 6]),
@@ -46,6 +45,11 @@ MARKET = Market(
         ("Or(Lt($x, 2), Eq($x, 3))", [1, 1, 0]),
         ("Not(Ne($x, 2))", [0, 0, 1]),
         ("7", [7, 7, 7]),
+        ("Mean(5, 2)", [5, 5, 5]),
+        ("($x > 1) + ($x > 2)", [0, 2, 1]),
+        ("-($x > 1)", [0, -1, -1]),
+        ("If($x > 1, 2, 3)", [3, 2, 2]),
+        ("Ref($x, 9)", [NAN, NAN, NAN]),
     ],
 )
 def test_values(text: str, column_a: list[float]) -> None:
@@ -82,8 +86,28 @@ def test_values_are_those_of_qlib(column: str) -> None:
         ("1 < $x < 2", "not understood"),
         ("__import__('os').getcwd()", "not understood"),
         ("$x if $x else 1", "not understood"),
+        ("9**9**9", "'9 [*][*] 9 [*][*] 9' .* has no value"),
+        ("1/0", "has no value"),
+        ("(-1)**0.5", "no real number"),
+        ("9" * 400 + "+$x", "has no value"),
+        ("Power(9, Power(9, 9))", "has no value"),
+        ("Mean($x, 2.5)", "Mean takes a whole number of days from 0 on"),
+        ("Mean($x, -1)", "from 0 on"),
+        ("Ref($x, $y)", "other than 0"),
+        ("Ref($x, 0)", "other than 0"),
+        ("Delta($x, True)", "whole number of days"),
+        ("Ref($x, 9999999999999999999999)", "whole number of days"),
+        ("-" * 60 + "$x", "more than 50 levels deep"),
+        ("(" * 300 + "$x" + ")" * 300, "cannot be read"),
+        ("$x+" * 4000 + "$x", "12,002 characters"),
+        ("-" * 9000 + "$x", "deep"),
+        ("$x\0", "cannot be read"),
     ],
 )
 def test_what_cannot_be_understood_is_refused(text: str, match: str) -> None:
     with pytest.raises(InvalidInputError, match=match):
         evaluate(MARKET, text)
+
+
+def test_the_fields_of_an_expression_are_known_without_values() -> None:
+    assert fields_of("If($close > Ref($open, 1), 0.1*$volume, 7)") == {"$close", "$open", "$volume"}

@@ -1,5 +1,6 @@
 """Prices as dense arrays."""
 
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,12 @@ def test_keys_may_be_in_the_index_and_missing_days_in_a_calendar() -> None:
     assert np.isnan(market.field("$close")[2]).all()
 
 
+def test_numbers_may_be_kept_as_objects() -> None:
+    market = Market.from_frame(long_table(volume=[Decimal(30), None, Decimal(20)], factor=[None] * 3))
+    np.testing.assert_array_equal(market.field("$volume"), [[np.nan, 20.0], [np.nan, 30.0]])
+    assert np.isnan(market.field("$factor")).all()
+
+
 def test_days_may_be_numbers() -> None:
     market = Market.from_frame(long_table(datetime=[20240103, 20240102, 20240102]))
     assert market.days.tolist() == DAYS.as_unit("ns").to_numpy().tolist()
@@ -63,9 +70,21 @@ def test_columns_come_in_the_order_of_names() -> None:
         (pd.concat([long_table()] * 2), "several rows of 'B' on 2024-01-03"),
         (long_table(datetime=DAYS[0].tz_localize("UTC")), "time zone"),
         (long_table(datetime=DAYS[0] + pd.Timedelta(hours=1)), "time of day"),
-        (long_table(datetime="today it is"), "dates"),
+        (long_table(datetime="today it is"), "each must be a date"),
         (long_table(instrument=[None, "A", "B"]), "without an instrument"),
         (long_table(datetime=[pd.NaT, *DAYS]), "without an instrument or a day"),
+        (long_table(instrument=["", "A", "B"]), "without an instrument"),
+        (long_table(datetime=[0, 1, 2]), "each must be a date.*, not 0"),
+        (long_table(datetime=[2022, 2023, 2024]), "each must be a date.*, not 2022"),
+        (long_table(close=[1.0, 2.0, 3.0]), r"field \$close is given twice, as '\$close' and 'close'"),
+        (
+            long_table(volume=["1,000", "2", "3"]),
+            "column 'volume' of quotes must hold real numbers.*to_numeric",
+        ),
+        (long_table(factor=["x", None, 1.0]), "column 'factor'"),
+        (long_table(**{"$mood": ["good", "bad", "good"]}), r"column '\$mood'"),
+        (long_table(open=[1j, 1, 1]), "column 'open'"),
+        (long_table().iloc[:, [0, 1, 2, 2]], r"several columns '\$close'"),
     ],
 )
 def test_a_table_that_is_none_is_refused(frame: Any, match: str) -> None:
@@ -91,3 +110,22 @@ def test_arrays_that_do_not_fit_are_refused(days: Any, names: Any, shape: Any, m
         Market(days, names, {"$close": np.zeros(shape)})
     with pytest.raises(InvalidInputError, match=r"no field '\$open'"):
         Market(DAYS, ["A"], {"$close": np.zeros((2, 1))}).field("$open")
+
+
+def test_fields_that_are_no_numbers_are_refused() -> None:
+    for values in (np.full((2, 1), "1.0"), np.full((2, 1), 1j), np.full((2, 1), "x", dtype=object)):
+        with pytest.raises(InvalidInputError, match="'close' must hold real numbers"):
+            Market(DAYS, ["A"], {"close": values})
+    with pytest.raises(InvalidInputError, match="given twice"):
+        Market(DAYS, ["A"], {"close": np.ones((2, 1)), "$close": np.ones((2, 1))})
+
+
+def test_references_are_what_is_compared_with_until_it_is_traded() -> None:
+    listed = np.array([[True, False], [True, True]])
+    market = Market(DAYS, ["B", "A"], {"close": np.ones((2, 2))}, listed=listed).comparing(["B", "Z"])
+    assert market.references == {"B"}
+    more = market.including(["C", "B"])
+    assert more.references == set()
+    assert more.listed is not None
+    assert more.listed.tolist() == [[False, True, True], [True, True, True]]
+    assert market.comparing(["B"]) is market

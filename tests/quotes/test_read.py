@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from aqrec.backtest import backtest
+from aqrec.backtest import Exchange, backtest
 from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError, StorageError
 from aqrec.quotes import Market, read_quotes
 from tests.backtest.golden import case, prediction, table
@@ -76,8 +77,11 @@ def test_a_list_of_instruments_and_its_ranges_of_days(provider: Path) -> None:
     market = read_quotes(provider, instruments="few", fields=["close"])
     assert market.instruments == ("SH600000", "SH600001")
     assert list(market.fields) == ["$close"]
-    known = market.days[~np.isnan(market.field("$close")[:, 0])]
-    assert [f"{day:.10}" for day in known] == ["2017-03-01", "2017-03-02", "2017-03-06"]
+    assert market.listed is not None
+    assert [f"{day:.10}" for day in market.days[market.listed[:, 0]]] == [
+        *("2017-03-01", "2017-03-02", "2017-03-06")
+    ]
+    assert market.listed[:, 1].all()
     part = read_quotes(provider, instruments=["SH600003"], start_time="2017-03-01", end_time="2017-03-03")
     assert part.instruments == ("SH600003",)
     assert [f"{day:.10}" for day in part.days] == ["2017-03-01", "2017-03-02", "2017-03-03"]
@@ -91,6 +95,66 @@ def test_a_calendar_of_the_future_comes_first_and_missing_fields_stay_away(provi
     market = read_quotes(provider)
     assert f"{market.days[-1]:.10}" == "2017-11-15"
     assert "$factor" not in market.fields
+
+
+def test_a_benchmark_has_its_whole_past_but_is_traded_only_while_listed(provider: Path) -> None:
+    market = read_quotes(provider, instruments="few", also=["SH600000", "SH000300"])
+    assert market.references == {"SH000300"}
+    assert market.listed is not None
+    assert market.listed.sum(axis=0).tolist() == [0, 3, len(market.days)]
+    column = golden_market("syn40").columns["SH600000"]
+    np.testing.assert_array_equal(
+        market.field("$close")[:, 1], golden_market("syn40").field("$close")[:, column]
+    )
+    exchange = Exchange(market)
+    assert (~np.isnan(exchange.close)).sum(axis=0).tolist()[:2] == [0, 3]
+
+
+def test_a_list_may_be_open_ended(provider: Path) -> None:
+    (provider / "instruments" / "few.txt").write_text("SH600000\t0001-01-01\t9999-12-31\n", encoding="utf-8")
+    assert read_quotes(provider, instruments="few").listed is None
+
+
+def test_an_instrument_without_prices_is_told(provider: Path) -> None:
+    for keywords in ({"instruments": ["SH600000", "NONE"]}, {"also": ["NONE"]}):
+        with pytest.raises(ObjectNotFoundError, match="no close of NONE"):
+            read_quotes(provider, **keywords)  # type: ignore[arg-type]
+    with (provider / "instruments" / "all.txt").open("a", encoding="utf-8") as file:
+        file.write("NONE\t2017-03-01\t2017-03-02\n")
+    assert "NONE" in read_quotes(provider).columns
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_a_company_may_be_called_na(tmp_path: Path, ending: str) -> None:
+    frame = pd.DataFrame(
+        {"instrument": ["NA", "nan", "0700"], "datetime": 20240102, "close": [1.0, np.nan, 3.0]}
+    )
+    path = tmp_path / f"prices.{ending}"
+    frame.to_csv(path, index=False, na_rep="NaN")
+    market = read_quotes(path)
+    assert market.instruments == ("0700", "NA", "nan")
+    np.testing.assert_array_equal(market.field("$close"), [[3.0, 1.0, np.nan]])
+
+
+def test_a_row_without_an_instrument_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("instrument,datetime,close\n,2024-01-02,1\n", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="without an instrument"):
+        read_quotes(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("keywords", "match"),
+    [
+        ({"start_time": 5}, "start_time must be a date"),
+        ({"end_time": "9999-12-31"}, "end_time must be a date"),
+        ({"start_time": pd.Timestamp("2005-01-03", tz="UTC")}, "start_time must be without a time zone"),
+        ({"instruments": 5}, "instruments must be names, not 5"),
+        ({"also": [5]}, "also must be names, not 5"),
+    ],
+)
+def test_arguments_that_have_no_meaning_are_refused(tmp_path: Path, keywords: Any, match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match):
+        read_quotes(tmp_path / "not there", **keywords)
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz"])
