@@ -11,6 +11,7 @@ from aqrec.errors import InvalidValueError
 
 from ._exchange import Exchange
 from ._orders import Order
+from ._patience import giving_way
 from ._results import History
 from ._signal import Signal
 from ._step import Book, Step, Strategy
@@ -80,7 +81,9 @@ class SimulatorExecutor:
         history = History(exchange, bars, settles_later=self.settles_later)
         # Overdrawn by rounding, Qlib orders negative amounts, of which nothing is dealt.
         least = -math.inf if getattr(strategy, "qlib_compat", False) else 0.0
+        give_way = giving_way()
         for number, bar in enumerate(bars):
+            give_way()
             yesterday = exchange.span.start + bar - 1
             if signal is not None and yesterday >= 0 and signal.days[yesterday]:
                 step = Step(exchange, book, bar, number, signal.scores[yesterday], signal.scored[yesterday])

@@ -12,6 +12,7 @@ import pandas as pd
 
 from ._exchange import Exchange
 from ._orders import Fill, Order
+from ._patience import giving_way
 from ._step import Book
 
 __all__ = ["History", "Indicator", "Position", "positions_frame"]
@@ -217,9 +218,11 @@ class History:
         """Return the position at the end of each day."""
         names = self._instruments
         made = {}
+        give_way = giving_way()
         for day, (columns, amounts, prices, days), money in zip(
             self._index(), self._holdings, self._money, strict=True
         ):
+            give_way()
             value, cash, delayed = money[:3]
             made[day] = Position(
                 tuple([names[column] for column in columns.tolist()]),

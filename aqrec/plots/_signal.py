@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from aqrec.analysis import calc_ic
+from aqrec.analysis._panel import align
 from aqrec.errors import InvalidInputError
 from aqrec.plots._draw import BLUE, GREY, INK, ORANGE, PALE, figure, note, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["group_returns", "plot_signal"]
+__all__ = ["draw_signal", "group_returns", "plot_signal"]
 
 _MONTH, _YEAR = 21, 252
 _LONG = 750
@@ -54,9 +55,32 @@ def plot_signal(
     """
     if ic is None or ric is None:
         ic, ric = calc_ic(pred, label)
+    return draw_signal(ic, ric, group_returns(pred, label))
+
+
+def draw_signal(ic: pd.Series[float], ric: pd.Series[float], groups: pd.DataFrame) -> dict[str, Figure]:
+    """Draw the same from tables by day.
+
+    Parameters
+    ----------
+    ic, ric
+        As for `plot_signal`.
+    groups
+        As `group_returns` returns it.
+
+    Returns
+    -------
+    dict
+        The figures of `plot_signal`.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no day.
+    """
     if ic.empty:
         raise InvalidInputError("there is no day: nothing can be drawn")
-    return {"ic": _ic(ic, ric), "ic_monthly": _monthly(ic), "groups": _groups(group_returns(pred, label))}
+    return {"ic": _ic(ic, ric), "ic_monthly": _monthly(ic), "groups": _groups(groups)}
 
 
 def group_returns(pred: pd.Series[Any], label: pd.Series[Any], groups: int = 5) -> pd.DataFrame:
@@ -75,21 +99,19 @@ def group_returns(pred: pd.Series[Any], label: pd.Series[Any], groups: int = 5) 
         float64, by day: ``Group 1`` (the best predictions) to the last, NaN where a day has too few rows for the group;
         and ``Long-short``, half the difference between the first and the last.
     """
-    table = pd.concat({"pred": pred, "label": label}, axis=1).dropna()
-    by_day = table["pred"].groupby(level="datetime", sort=True)
-    place = by_day.rank(method="first", ascending=False) - 1.0
-    group = (place * groups // by_day.transform("size")).astype(np.int64)
-    means = (
-        table["label"]
-        .astype(np.float64)
-        .groupby([table.index.get_level_values("datetime"), group])
-        .mean()
-        .unstack()
-    )
-    means = means.reindex(columns=range(groups))
-    means.columns = [f"Group {number + 1}" for number in range(groups)]
-    means["Long-short"] = (means["Group 1"] - means[f"Group {groups}"]) / 2
-    return means
+    panel = align(pred, label, "datetime").complete()
+    means = np.full((len(panel.dates), groups), np.nan)
+    for block in panel.blocks():
+        best_first = np.argsort(-block.pred, axis=1, kind="stable")
+        labels = np.take_along_axis(block.label, best_first, axis=1).astype(np.float64)
+        group = np.arange(labels.shape[1]) * groups // panel.sizes[block.days, None]
+        for number in range(groups):
+            inside = group == number
+            with np.errstate(invalid="ignore"):
+                means[block.days, number] = np.where(inside, labels, 0.0).sum(axis=1) / inside.sum(axis=1)
+    table = pd.DataFrame(means, panel.dates, [f"Group {number + 1}" for number in range(groups)])
+    table["Long-short"] = (table["Group 1"] - table[f"Group {groups}"]) / 2
+    return table
 
 
 def _ic(ic: pd.Series[float], ric: pd.Series[float]) -> Figure:

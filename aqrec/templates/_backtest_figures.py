@@ -25,32 +25,14 @@ if TYPE_CHECKING:
 
     Rows = npt.NDArray[np.intp]
 
-__all__ = ["pass_figures", "portfolio_figures", "shuffled_rows", "summary_of_passes"]
-
-HEADINGS = {
-    "cumulative_return": "Cumulative return",
-    "drawdown": "Drawdown of the account",
-    "turnover": "Turnover",
-}
-_RISK = {
-    "annualized_return": ("annualized return", "{:.2%}"),
-    "information_ratio": ("information ratio", "{:.3f}"),
-    "max_drawdown": ("max drawdown of the running sum", "{:.2%}"),
-    "mean": ("mean of a bar", "{:.4%}"),
-    "std": ("standard deviation of a bar", "{:.4%}"),
-}
-"""Measures of `aqrec.analysis.risk_analysis`, what a page calls them, and how it writes them"""
+__all__ = ["pass_figures", "portfolio_figures", "reports_to_draw", "shuffled_rows", "summary_of_passes"]
 
 Rng = int | np.random.Generator | np.random.RandomState
 
 
 def portfolio_figures(plan: BacktestPlan, pred: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """Run the backtest; return the objects by file name, and the metrics."""
-    objects, metrics = _analysed(plan, _run(plan, pred))
-    if plan.plots:
-        for freq in plan.reported:
-            objects |= _pictures(objects, freq)
-    return objects, metrics
+    return _analysed(plan, _run(plan, pred))
 
 
 def shuffled_rows(plan: BacktestPlan, pred: Any, passes: int, rng: Rng | None) -> list[tuple[Rows, Rows]]:
@@ -170,32 +152,12 @@ def _analysed(plan: BacktestPlan, outcome: Any) -> tuple[dict[str, Any], dict[st
     return objects, metrics
 
 
-def _pictures(objects: dict[str, Any], freq: str) -> dict[str, Any]:
-    from aqrec.plots import html_page, plot_portfolio, png  # noqa: PLC0415 - optional
-
-    figures = plot_portfolio(objects[f"report_normal_{freq}.pkl"])
-    tables: dict[str, pd.DataFrame] = {}
-    if f"port_analysis_{freq}.pkl" in objects:
-        tables["Return beyond the benchmark, bars summed up"] = _risk_table(
-            objects[f"port_analysis_{freq}.pkl"]
-        )
-    page = html_page(
-        f"Portfolio, {freq}", {HEADINGS[name]: figure for name, figure in figures.items()}, tables
-    )
+def reports_to_draw(plan: BacktestPlan, objects: dict[str, Any]) -> dict[str, Any]:
+    """Return what `portfolio_pictures` draws, of the objects that `portfolio_figures` has made."""
     return {
-        **{f"{name}_{freq}.png": png(figure) for name, figure in figures.items()},
-        f"report_{freq}.html": page,
+        freq: (objects[f"report_normal_{freq}.pkl"], objects.get(f"port_analysis_{freq}.pkl"))
+        for freq in plan.reported
     }
-
-
-def _risk_table(analysis: pd.DataFrame) -> pd.DataFrame:
-    """Return the risk figures as people write them."""
-    groups = {"without costs": "excess_return_without_cost", "with costs": "excess_return_with_cost"}
-    cells = {
-        column: [form.format(analysis.loc[(group, measure), "risk"]) for measure, (_, form) in _RISK.items()]
-        for column, group in groups.items()
-    }
-    return pd.DataFrame(cells, index=[name for name, _ in _RISK.values()])
 
 
 def _frame(pred: Any) -> pd.DataFrame:

@@ -16,13 +16,13 @@ from aqrec.templates._dataset import PRECISION_FILES
 if TYPE_CHECKING:
     Daily = pd.Series[Any]
 
-__all__ = ["precision_figures", "segment_figures", "signal_figures", "squared_error"]
+__all__ = ["precision_figures", "segment_figures", "signal_figures", "signal_groups", "squared_error"]
 
 
 def signal_figures(
-    pred: object, label: object, *, label_col: int, long_short: bool, ann_scaler: float, plots: bool = False
+    pred: object, label: object, *, label_col: int, long_short: bool, ann_scaler: float
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return the daily figures by file name, also as pictures, and their summary by metric name.
+    """Return the daily figures by file name, and their summary by metric name.
 
     A ratio is mean / standard deviation (ddof 1) over the days that have a figure, in float64; without two
     such days it is NaN.
@@ -43,21 +43,14 @@ def signal_figures(
         for name, returns in (("Long-Short", spread), ("Long-Avg", average)):
             metrics[f"{name} Ann Return"] = _mean(returns) * ann_scaler
             metrics[f"{name} Ann Sharpe"] = _ratio(returns) * ann_scaler**0.5
-    if plots:
-        daily |= _pictures(score, truth, ic, ric, metrics)
     return daily, metrics
 
 
-def _pictures(score: Daily, truth: Daily, ic: Daily, ric: Daily, metrics: dict[str, float]) -> dict[str, Any]:
-    from aqrec.plots import html_page, plot_signal, png  # noqa: PLC0415 - optional
+def signal_groups(pred: object, label: object, *, label_col: int) -> pd.DataFrame:
+    """Return what the picture of the groups shows."""
+    from aqrec.plots import group_returns  # noqa: PLC0415 - wanted by those who draw
 
-    figures = plot_signal(score, truth, ic, ric)
-    headings = dict(zip(figures, ("Information coefficient", "By month", "Groups"), strict=True))
-    table = pd.Series(metrics).to_frame("value")
-    page = html_page(
-        "Signal", {headings[name]: figure for name, figure in figures.items()}, {"Summary": table}
-    )
-    return {**{f"{name}.png": png(figure) for name, figure in figures.items()}, "signal.html": page}
+    return group_returns(_column("the prediction", pred, 0), _column("the label", label, label_col))
 
 
 def precision_figures(pred: object, label: object) -> tuple[dict[str, Daily], dict[str, float]]:

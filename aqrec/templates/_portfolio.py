@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
+from aqrec.templates._apart import apart
 from aqrec.templates._backtest_plan import (
     BacktestPlan,
     backtest_plan,
@@ -37,7 +38,9 @@ __all__ = [
     "figures_of",
     "parts_of",
     "passes_of",
+    "portfolio_drawn",
     "summed_up",
+    "to_draw",
 ]
 
 
@@ -125,7 +128,7 @@ class PortAnaRecord(ACRecordTemp):
     async def generate(self) -> dict[str, Any] | None:
         """Run the backtest and its analysis in a worker thread, log the metrics, save the files.
 
-        Waits, and can be cancelled, as `SigAnaRecord.generate`.
+        Pictures are drawn by a process of its own. Waits, and can be cancelled, as `SigAnaRecord.generate`.
 
         Raises
         ------
@@ -140,6 +143,8 @@ class PortAnaRecord(ACRecordTemp):
         check_prices(type(self).__name__, self.plan)
         pred = await self.load(PREDICTION_FILE)
         objects, metrics = await call(figures_of, self.plan, pred)
+        if self.plan.plots:
+            objects |= await apart(portfolio_drawn, await call(to_draw, self.plan, objects))
         await self.recorder.log_batch(metrics)
         return objects
 
@@ -255,6 +260,20 @@ def figures_of(plan: BacktestPlan, pred: Any) -> tuple[dict[str, Any], dict[str,
     from aqrec.templates._backtest_figures import portfolio_figures  # noqa: PLC0415
 
     return portfolio_figures(plan, pred)
+
+
+def to_draw(plan: BacktestPlan, objects: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be drawn of a backtest's objects."""
+    from aqrec.templates._backtest_figures import reports_to_draw  # noqa: PLC0415
+
+    return reports_to_draw(plan, objects)
+
+
+def portfolio_drawn(reports: dict[str, Any]) -> dict[str, Any]:
+    """Return the pictures."""
+    from aqrec.templates._pictures import portfolio_pictures  # noqa: PLC0415
+
+    return portfolio_pictures(reports)
 
 
 def draw_passes(plan: BacktestPlan, pred: Any, passes: int, rng: Any) -> Sequence[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aqrec.templates._apart import apart
 from aqrec.templates._base import ACRecordTemp, RecordTemp
 from aqrec.templates._calls import call
 from aqrec.templates._dataset import (
@@ -29,7 +30,15 @@ if TYPE_CHECKING:
     from aqrec.recording import Recorder
     from aqrec.templates._plan import Files, OnMissing
 
-__all__ = ["HFSignalRecord", "SigAnaRecord", "SignalMseRecord", "SignalRecord", "analysis_files"]
+__all__ = [
+    "HFSignalRecord",
+    "SigAnaRecord",
+    "SignalMseRecord",
+    "SignalRecord",
+    "analysis_files",
+    "groups_of",
+    "signal_drawn",
+]
 
 
 def analysis_files(long_short: bool, plots: bool) -> list[str]:
@@ -165,7 +174,7 @@ class SigAnaRecord(ACRecordTemp):
     async def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
         """Compare the saved prediction with the labels in a worker thread, log the metrics, save the files.
 
-        Waits as `ACRecordTemp.generate` does. The metrics are logged just before the files are saved:
+        Pictures are drawn by a process of its own. Waits as `ACRecordTemp.generate` does. The metrics are logged just before the files are saved:
         cancelling the save may leave them without some of the files, and generating again logs them again.
 
         Parameters
@@ -187,6 +196,9 @@ class SigAnaRecord(ACRecordTemp):
         pred = await self.load(PREDICTION_FILE)
         truth = await self.load(LABEL_FILE) if label is None else label
         daily, metrics = await call(self._figures, pred, truth)
+        if self.plots:
+            groups = await call(groups_of, pred, truth, self.label_col)
+            daily |= await apart(signal_drawn, daily["ic.pkl"], daily["ric.pkl"], groups, metrics)
         await self.recorder.log_batch(metrics)
         return daily
 
@@ -199,7 +211,6 @@ class SigAnaRecord(ACRecordTemp):
             label_col=self.label_col,
             long_short=self.ana_long_short,
             ann_scaler=self.ann_scaler,
-            plots=self.plots,
         )
 
 
@@ -287,6 +298,20 @@ class SignalMseRecord(ACRecordTemp):
         error = await call(_squared_error, await self.load(PREDICTION_FILE), await self.load(LABEL_FILE))
         await self.recorder.log_batch({"MSE": error, "RMSE": error**0.5})
         return {"mse.pkl": error, "rmse.pkl": error**0.5}
+
+
+def groups_of(pred: object, label: object, label_col: int) -> Any:
+    """Return what the picture of the groups shows."""
+    from aqrec.templates._figures import signal_groups  # noqa: PLC0415 - loads pandas, off the loop
+
+    return signal_groups(pred, label, label_col=label_col)
+
+
+def signal_drawn(ic: Any, ric: Any, groups: Any, metrics: dict[str, float]) -> dict[str, Any]:
+    """Return the pictures."""
+    from aqrec.templates._pictures import signal_pictures  # noqa: PLC0415 - loads matplotlib
+
+    return signal_pictures(ic, ric, groups, metrics)
 
 
 def _precision(pred: object, label: object) -> tuple[dict[str, Any], dict[str, float]]:

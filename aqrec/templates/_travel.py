@@ -11,6 +11,7 @@ import msgspec
 from aqrec.errors import InvalidInputError, InvalidValueError
 from aqrec.recording import ExperimentManager
 from aqrec.recording._views import RunReference
+from aqrec.templates._apart import nobody_waits
 from aqrec.templates._plan import Template
 
 __all__ = ["Parcel", "dumps", "make_parcel", "pack", "unpack"]
@@ -82,6 +83,7 @@ def dumps(obj: object) -> bytes:
 
 def make_parcel(parcel: bytes) -> None:
     """Make a template on a worker: open its store, generate, wait until all is durable."""
+    nobody_waits.set(True)
     asyncio.run(_make(unpack(parcel)))
 
 

@@ -15,7 +15,15 @@ from aqrec.templates._backtest_plan import (
     portfolio_files,
 )
 from aqrec.templates._dataset import PREDICTION_FILE, check_plots
-from aqrec.templates._portfolio import draw_passes, figures_of, parts_of, passes_of, summed_up
+from aqrec.templates._portfolio import (
+    draw_passes,
+    figures_of,
+    parts_of,
+    passes_of,
+    portfolio_drawn,
+    summed_up,
+    to_draw,
+)
 from aqrec.templates._workers import parts_at_once, spread_blocking
 
 if TYPE_CHECKING:
@@ -78,6 +86,8 @@ class PortAnaRecord(ACRecordTemp):
     def _generate(self) -> dict[str, Any]:
         check_prices(type(self).__name__, self.plan)
         objects, metrics = figures_of(self.plan, self.load(PREDICTION_FILE))
+        if self.plan.plots:
+            objects |= portfolio_drawn(to_draw(self.plan, objects))
         self.recorder.log_batch(metrics)
         return objects
 

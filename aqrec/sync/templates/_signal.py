@@ -22,7 +22,7 @@ from aqrec.templates._dataset import (
     signal_files,
 )
 from aqrec.templates._segments import segment_results, segments_to_judge
-from aqrec.templates._signal import analysis_files
+from aqrec.templates._signal import analysis_files, groups_of, signal_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,8 +116,10 @@ class SigAnaRecord(ACRecordTemp):
             label_col=self.label_col,
             long_short=self.ana_long_short,
             ann_scaler=self.ann_scaler,
-            plots=self.plots,
         )
+        if self.plots:
+            groups = groups_of(pred, truth, self.label_col)
+            daily |= signal_drawn(daily["ic.pkl"], daily["ric.pkl"], groups, metrics)
         self.recorder.log_batch(metrics)
         return daily
 
