@@ -72,6 +72,8 @@ class _Exit:
         self.owned: dict[tuple[int, str], tuple[Engine, Finish]] = {}
         self.endings: dict[Engine, _Ending] = {}
         self.signal = 0
+        self.handled = 0
+        """How many signals were handled"""
         self.finalizer_of = 0
 
 
@@ -170,21 +172,25 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     and the signal comes again.
     """
     _exit.signal = number
+    _exit.handled += 1
     if leaving.at_exit:
         return  # `_leave` has the last word
     leaving.by_signal = True
     reason = f"signal {signal.Signals(number).name}"
     _begin_end(STATUS_FA, reason)
     if _is_ours(frame) and not all(ending.over for ending in _exit.endings.values()):
-        _thread.start_new_thread(_signal_again, (number,))  # a `Thread` takes locks to start
+        _thread.start_new_thread(_signal_again, (number, _exit.handled))  # a `Thread` takes locks to start
         return
     shut_down(STATUS_FA, reason)
     _die(number)
 
 
-def _signal_again(number: int) -> None:
-    time.sleep(_AGAIN)
-    os.kill(os.getpid(), number)
+def _signal_again(number: int, handled: int) -> None:
+    while (
+        _exit.handled == handled
+    ):  # one that comes just before the main thread begins to wait does not wake it
+        time.sleep(_AGAIN)
+        os.kill(os.getpid(), number)
 
 
 def _is_ours(frame: FrameType | None) -> bool:
