@@ -91,6 +91,10 @@ Option = Annotated[
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
 ]
+Place = Annotated[
+    str | None, typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it, instead of only saying what would be done.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
@@ -289,6 +293,28 @@ def compact(
     from aqrec.cli._compact import compact as command  # noqa: PLC0415
 
     command(where(store, option), grace, as_json=as_json)
+
+
+@app.command()
+def gc(
+    store: Place = None,
+    grace: Annotated[
+        str, typer.Option(metavar="TIME", help="How old an orphan must be: 12h, 7d; at least 1h.")
+    ] = "7d",
+    unreferenced: Annotated[
+        bool,
+        typer.Option(
+            "--unreferenced",
+            help="Also what lies among the artifacts of ended runs and was never recorded.",
+        ),
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find what nothing refers to any more and, with --yes, delete it; anybody may read and record meanwhile."""
+    from aqrec.cli._gc import gc as command  # noqa: PLC0415
+
+    command(store, grace, unreferenced=unreferenced, yes=yes, as_json=as_json)
 
 
 @app.command()

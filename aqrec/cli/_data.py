@@ -1,6 +1,6 @@
 """Reading one store for a command: which one is meant, which run is meant, and what is known of it.
 
-Nothing here makes a store, and nothing but `StoreView.compact` writes to one.
+Nothing here makes a store, and nothing but `StoreView.compact` and `StoreView.upkeep` writes to one.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from aqrec.stores import redact_url
 from aqrec.stores._urls import local_root, scheme_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from aqrec.artifacts import TrustPolicy
     from aqrec.recording._run import Run
@@ -163,6 +163,10 @@ class StoreView:
     def compact(self, grace: float) -> Compaction:
         """Fold the catalog; see `ExperimentManager.compact`."""
         return self.call(self._session.compact(grace))
+
+    def upkeep(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
+        """Do some upkeep of the store."""
+        return self.call(work(self._session))
 
     # -- experiments and runs ------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from collections import deque
 from typing import Any
 from weakref import WeakValueDictionary
 
+from aqrec.engine._alive import Alive
 from aqrec.engine._batch import drain
 from aqrec.engine._buffer import Buffer, Schema
 from aqrec.engine._failures import Failures
@@ -43,7 +44,6 @@ from aqrec.format._ids import HybridClock, new_id
 from aqrec.format._points import PointsFrame, encode_points
 from aqrec.format._records import (
     Event,
-    Heartbeat,
     MetricsSummarised,
     RunEvent,
     Sealed,
@@ -98,7 +98,7 @@ class Engine:
         self._last_error = ""
         self._pace = Pace(self.options.flush, appends=self.store.supports_append)
         self._changed: dict[str, RunState] = {}
-        self._running: dict[str, RunState] = {}
+        self.alive = Alive(self.clock)
         self._dropped_told = 0
         self._failures = Failures()
 
@@ -153,11 +153,12 @@ class Engine:
     def run_started(self, state: RunState) -> None:
         """Count a run as running: it is part of the heartbeat until `run_ended`."""
         state.ended = False
-        self.runs[state.run_id] = self._running[state.run_id] = state
+        self.runs[state.run_id] = state
+        self.alive.start(state)
 
     def run_stopped(self, state: RunState) -> None:
         """Count a run as running no more, before it is sealed."""
-        self._running.pop(state.run_id, None)
+        self.alive.stop(state.run_id)
 
     def after_fork(self) -> None:
         """Become a new writer: what waits belongs to the parent, and its thread and files do, too."""
@@ -285,7 +286,7 @@ class Engine:
         return self._pace.until_due(
             time.monotonic(),
             pending=bool(self.outage.artifacts) or any(log.pending_bytes for log in logs),
-            running=bool(self._running),
+            running=bool(self.alive),
             changed=bool(self._changed),
             outage=self.outage.until_due(logs),
         )
@@ -371,8 +372,7 @@ class Engine:
                 events.extend(self._drops())
         if self._pace.heartbeat_due(now, beside=bool(events)):
             self._pace.last_heartbeat = now
-            if self._running:
-                events.append(Heartbeat(clock=self.clock.now(), runs=list(self._running)))
+            events.extend(self.alive.heartbeat())
         return events
 
     def _drops(self) -> list[Event]:
@@ -431,6 +431,7 @@ class Engine:
                     pause = min(2 * pause, self.options.retry.longest)
             self._commits += 1
             self._last_error = ""
+            self.events.extend(self.alive.heard())
             self._pace.last_commit = time.monotonic()
             self.outage.over()
             if self._sealer is not None:
@@ -522,7 +523,7 @@ class Engine:
 
     async def run_ended(self, state: RunState) -> list[Sealed]:
         """Seal an ended run by ``Options.seal``; its last event must be durable. Returns where its points went."""
-        self._running.pop(state.run_id, None)
+        self.alive.stop(state.run_id)
         assert self._sealer is not None
         return await self._sealer.run_ended(state)
 

@@ -13,6 +13,7 @@ import contextlib
 import os
 import platform
 import struct
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -29,6 +30,8 @@ from aqrec.stores import Appender, Store
 __all__ = ["AppendLog", "Log", "Segment", "SegmentLog", "failure_of"]
 
 _SMALL, _KEPT = 256 * 1024, 16 * 1024 * 1024
+_REST = 600.0
+"""Seconds after which a file that nobody has written is not grown any further: see `aqrec.upkeep`, which may delete old ones"""
 _TRAILER = struct.Struct("<4sQI")
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -193,10 +196,14 @@ class AppendLog(Log):
         self._handed = 0
         self._committing = asyncio.Lock()
         self._syncing = False
+        self._written = time.time()
 
     def hand_over(self) -> None:
         appender, segment = self._appender, self._segment
         if appender is None or segment is None or self._handed == len(self._pending):
+            return
+        if self._rested and not self._committing.locked():
+            self._retire()
             return
         self._append(appender, segment, list(islice(self._pending, self._handed, None)))
 
@@ -209,6 +216,20 @@ class AppendLog(Log):
         for item in items:
             segment.note(item.run_id, len(item.frame))
         self._handed += len(items)
+        self._written = time.time()
+
+    @property
+    def _rested(self) -> bool:
+        return self._appender is not None and time.time() - self._written > _REST
+
+    def _retire(self) -> None:
+        """Leave a file that has rested; what was handed over and is not durable goes to the next one again."""
+        if self._segment is not None:
+            self._segment.closed = True
+        if self._appender is not None:
+            _close(self._appender)
+        self._appender = self._segment = None
+        self._handed = 0
 
     def _abandon(self, error: AqrecError) -> None:
         """Give up a file that failed: what is not durable goes to a new one, whose header says from where on."""
@@ -237,6 +258,7 @@ class AppendLog(Log):
         segment.size = len(header)
         segment.closed = False
         self._appender, self._segment, self._handed, self.failed = appender, segment, 0, None
+        self._written = time.time()
 
     @property
     def ready(self) -> bool:
@@ -247,8 +269,11 @@ class AppendLog(Log):
         async with self._committing:
             if not self._pending:
                 return
+            if self._rested:
+                self._retire()
             if self._appender is None:
                 await self._begin()
+            begun = time.time()
             self.hand_over()
             appender = self._appender
             if appender is None:
@@ -264,6 +289,8 @@ class AppendLog(Log):
                 raise failure from error
             finally:
                 self._syncing = False
+            if time.time() - begun > _REST and self._appender is appender:
+                self._abandon(StorageError("the machine slept while a file was written; it is written again"))
             if self._appender is not appender:  # a write failed meanwhile; all of it goes to the next file
                 _close(appender)
                 raise self.failed or StorageError("the journal could not be written")

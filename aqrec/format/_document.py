@@ -23,6 +23,7 @@ from aqrec.format._records import (
     RunCreated,
     RunDeleted,
     RunEvent,
+    RunPurged,
     RunRenamed,
     RunRestored,
     Sealed,
@@ -97,6 +98,8 @@ class RunDocument(msgspec.Struct, kw_only=True):
     creator: str = ""
     own_id: bool = False
     clocks: dict[str, int] = {}
+    purged: bool = False
+    """Gone for good: only `artifacts`, `rivals` and `sealed` are kept, which say what there is to delete"""
 
     @property
     def known(self) -> bool:
@@ -121,6 +124,11 @@ def _newer(doc: RunDocument, field: str, clock: int, new: object, old: object) -
 def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one branch an event kind
     """Fold one event into `doc`."""
     clock = event.clock
+    if isinstance(event, RunPurged):
+        _purge(doc)
+        return
+    if doc.purged and not isinstance(event, (ArtifactSaved, Sealed)):
+        return
     if isinstance(event, MetricsSummarised):
         mine = doc.metrics.setdefault(event.writer, {})
         for key, summary in event.metrics.items():
@@ -164,6 +172,16 @@ def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one bra
         deleted = isinstance(event, RunDeleted)
         if _newer(doc, "deleted", clock, deleted, doc.deleted):
             doc.deleted = deleted
+
+
+def _purge(doc: RunDocument) -> None:
+    """Forget all but what tells which objects are to be deleted."""
+    empty = RunDocument(run_id=doc.run_id, format=doc.format)
+    kept = {"artifacts", "rivals", "sealed"}
+    clocks = {field: clock for field, clock in doc.clocks.items() if field.startswith("artifacts.")}
+    for field in set(doc.__struct_fields__) - kept:
+        setattr(doc, field, getattr(empty, field))
+    doc.clocks, doc.purged = clocks, True
 
 
 def _apply_status(doc: RunDocument, event: StatusSet) -> None:

@@ -30,6 +30,8 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
         Event logs that stay, because they may still grow or are damaged: key -> bytes that are folded.
     retired
         Snapshots that are not current any more and may still be read: key -> number of the head that left them out.
+    heard
+        When runs that are going on were last heard of in logs that are folded: run id -> ms since epoch by the store's clock.
     """
 
     format: int = FORMAT_VERSION
@@ -40,6 +42,7 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: list[SnapshotRef] = []
     logs: dict[str, int] = {}
     retired: dict[str, int] = {}
+    heard: dict[str, int] = {}
 
 
 def encode_head(head: Head) -> bytes:

@@ -6,17 +6,20 @@ import hashlib
 import re
 
 __all__ = [
+    "CLOCK",
     "EVENTS",
     "HEADS",
     "JOURNAL",
     "MARKER",
     "RUNS",
+    "SEALED",
     "SNAPSHOTS",
     "artifact_key",
     "artifact_part_key",
     "artifact_parts_folder",
     "artifacts_folder",
     "bulk_metrics_key",
+    "clock_key",
     "event_log_key",
     "head_key",
     "head_number",
@@ -26,6 +29,7 @@ __all__ = [
     "merged_journal_key",
     "metrics_key",
     "run_document_key",
+    "run_folder",
     "shared_key",
     "snapshot_key",
     "writer_of_event_log",
@@ -38,11 +42,13 @@ HEADS = "catalog/heads"
 SNAPSHOTS = "catalog/snapshots"
 RUNS = "runs"
 SEALED = "sealed"
+CLOCK = "catalog/clock"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 
 
-def _folder(run_id: str) -> str:
+def run_folder(run_id: str) -> str:
+    """Return the name of a run's folder below `RUNS`: its id, if a folder may be called so."""
     # File systems stop at 255 bytes a name; a digest keeps longer or non-ASCII ids apart.
     if _PLAIN.match(run_id):
         return run_id
@@ -95,6 +101,11 @@ def snapshot_key(identity: str) -> str:
     return f"{SNAPSHOTS}/{identity}.parquet"
 
 
+def clock_key(identity: str) -> str:
+    """Return the key of an object that is only put to learn the time by the store's clock."""
+    return f"{CLOCK}/{identity}"
+
+
 def is_snapshot(key: str) -> bool:
     """Whether a key was made by `snapshot_key`."""
     return re.fullmatch(rf"{SNAPSHOTS}/[0-9a-f]{{32}}\.parquet", key) is not None
@@ -102,7 +113,7 @@ def is_snapshot(key: str) -> bool:
 
 def run_document_key(run_id: str) -> str:
     """Return the key of the ended run's document."""
-    return f"{RUNS}/{_folder(run_id)}/run.json"
+    return f"{RUNS}/{run_folder(run_id)}/run.json"
 
 
 def metrics_key(run_id: str, writer: str | None, number: int) -> str:
@@ -112,7 +123,7 @@ def metrics_key(run_id: str, writer: str | None, number: int) -> str:
     writer's id, so no two writers ever share a key.
     """
     name = "metrics.parquet" if writer is None else f"metrics-{writer}-{number}.parquet"
-    return f"{RUNS}/{_folder(run_id)}/{name}"
+    return f"{RUNS}/{run_folder(run_id)}/{name}"
 
 
 def bulk_metrics_key(identity: str, writer: str) -> str:
@@ -122,19 +133,19 @@ def bulk_metrics_key(identity: str, writer: str) -> str:
 
 def artifacts_folder(run_id: str) -> str:
     """Folder of a run's artifacts."""
-    return f"{RUNS}/{_folder(run_id)}/artifacts"
+    return f"{RUNS}/{run_folder(run_id)}/artifacts"
 
 
 def artifact_key(run_id: str, path: str) -> str:
     """One artifact of a run, under its own name."""
-    return f"{RUNS}/{_folder(run_id)}/artifacts/{path}"
+    return f"{RUNS}/{run_folder(run_id)}/artifacts/{path}"
 
 
 def artifact_parts_folder(run_id: str, path: str) -> str:
     """Folder of the parts of one large artifact, of all its saves; the digest keeps it short and apart from others."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", path.rpartition("/")[2])[:100]
     digest = hashlib.sha256(path.encode()).hexdigest()[:16]
-    return f"{RUNS}/{_folder(run_id)}/parts/{digest}-{readable}"
+    return f"{RUNS}/{run_folder(run_id)}/parts/{digest}-{readable}"
 
 
 def artifact_part_key(save: str, number: int, checksum: str = "") -> str:

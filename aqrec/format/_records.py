@@ -14,6 +14,7 @@ from aqrec.errors import CorruptError
 
 __all__ = [
     "FORMAT_VERSION",
+    "REAPED",
     "STATUSES",
     "STATUS_FA",
     "STATUS_FI",
@@ -37,6 +38,7 @@ __all__ = [
     "RunCreated",
     "RunDeleted",
     "RunEvent",
+    "RunPurged",
     "RunRenamed",
     "RunRestored",
     "Sealed",
@@ -56,6 +58,9 @@ STATUS_S: Final = "SCHEDULED"
 STATUS_R: Final = "RUNNING"
 STATUS_FI: Final = "FINISHED"
 STATUS_FA: Final = "FAILED"
+REAPED: Final = "aqrec.reaped"
+"""Tag of runs that were set FAILED because their writers were not heard of: what was known of that"""
+
 STATUSES: Final = (STATUS_S, STATUS_R, STATUS_FI, STATUS_FA)
 
 
@@ -264,6 +269,10 @@ class RunRestored(RunEvent, frozen=True, kw_only=True, tag="restored"):
     pass
 
 
+class RunPurged(RunEvent, frozen=True, kw_only=True, tag="purged"):
+    """The run is gone for good, whatever else is or will be told of it."""
+
+
 class UnknownEvent(msgspec.Struct, frozen=True):
     """An event of a later version, kept as it was stored."""
 
@@ -287,6 +296,7 @@ _Known = (
     | PointsDropped
     | RunDeleted
     | RunRestored
+    | RunPurged
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -18,6 +18,7 @@ from aqrec.format._records import (
     RunCreated,
     RunDeleted,
     RunEvent,
+    RunPurged,
     RunRenamed,
     RunRestored,
     Sealed,
@@ -42,6 +43,8 @@ def merge(doc: RunDocument, other: RunDocument) -> None:
 def unfold(doc: RunDocument) -> Iterator[RunEvent]:
     """Yield events that fold to a document equal to `doc`."""
     run, clocks = doc.run_id, doc.clocks
+    if doc.purged:
+        yield RunPurged(clock=0, run_id=run)
     if "name" in clocks:
         yield RunRenamed(clock=clocks["name"], run_id=run, name=doc.name)
     if "run" in clocks:

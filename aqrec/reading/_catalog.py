@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -32,6 +32,7 @@ from aqrec.format._records import (
     ExperimentCreated,
     ExperimentDeleted,
     ExperimentRestored,
+    Heartbeat,
     RunCreated,
     RunEvent,
     UnknownEvent,
@@ -75,6 +76,12 @@ class EventLog(msgspec.Struct):
         It has events that are not in the snapshots.
     runs, experiments
         Which runs and experiments its events are of.
+    told
+        Clock of the latest event that tells of a run: run id -> clock.
+    beats
+        The same of heartbeats alone.
+    clock
+        Clock of its latest event.
     unfamiliar
         Events that this version does not know whole, as stored.
     """
@@ -86,12 +93,24 @@ class EventLog(msgspec.Struct):
     news: bool = False
     runs: set[str] = msgspec.field(default_factory=set)
     experiments: set[str] = msgspec.field(default_factory=set)
+    told: dict[str, int] = msgspec.field(default_factory=dict)
+    beats: dict[str, int] = msgspec.field(default_factory=dict)
+    clock: int = 0
     unfamiliar: list[bytes] = msgspec.field(default_factory=list)
 
     @property
     def pending(self) -> bool:
         """Whether folding it would make the catalog smaller."""
         return self.news or (self.complete and not self.damaged)
+
+    def heard(self, written: int) -> Iterator[tuple[str, int]]:
+        """Yield runs, and when they were last heard of here, in ms of the clock by which the log was last `written`.
+
+        What lies between two events is measured by their writer's clock, which may be wrong but does not matter then.
+        """
+        for known in (self.told, self.beats):
+            for run_id, clock in known.items():
+                yield run_id, written - max((self.clock - clock) >> 16, 0)
 
 
 class Catalog:
@@ -115,6 +134,8 @@ class Catalog:
         self.whole = True
         """False if a snapshot could not be read: nothing may be folded upon what is left"""
         self.logs: dict[str, EventLog] = {}
+        self.written: dict[str, int] = {}
+        """When each event log was last written, ms since epoch by the store's clock"""
         self.listed: Collection[str] = ()
         """Keys of the event logs that there were"""
         self.numbers: Collection[int | None] = ()
@@ -134,11 +155,10 @@ class Catalog:
     async def _refresh(self) -> None:
         for attempt in range(_ATTEMPTS):
             # Events before heads: an event that is gone by now is in a head that is listed now.
-            listed = {
-                info.key: info.size
-                async for info in self.store.list(layout.EVENTS)
-                if layout.writer_of_event_log(info.key)
-            }
+            infos = [
+                info async for info in self.store.list(layout.EVENTS) if layout.writer_of_event_log(info.key)
+            ]
+            listed = {info.key: info.size for info in infos}
             numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
             try:
                 newest = max((number for number in numbers if number is not None), default=0)
@@ -152,6 +172,7 @@ class Catalog:
                 continue  # folded meanwhile: list again
             self.logs = {key: log for key, log in self.logs.items() if key in listed}
             self.listed, self.numbers = listed.keys(), numbers
+            self.written = {info.key: info.modified for info in infos}
             return
 
     def _seen(self, key: str) -> int:
@@ -242,8 +263,10 @@ class Catalog:
                     self.unknown.append(event)
                 continue
             self.observed = max(self.observed, event.clock)
+            log.clock = max(log.clock, event.clock)
             if isinstance(event, RunEvent):
                 log.runs.add(event.run_id)
+                log.told[event.run_id] = max(event.clock, log.told.get(event.run_id, 0))
                 self._apply_run(event, log)
             elif isinstance(event, ExperimentCreated):
                 log.experiments.add(event.experiment_id)
@@ -256,6 +279,9 @@ class Catalog:
                 log.experiments.add(event.experiment_id)
                 experiment = self._known(event.experiment_id)
                 experiment.restored = max(experiment.restored, event.clock)
+            elif isinstance(event, Heartbeat):
+                for run_id in event.runs:
+                    log.beats[run_id] = max(event.clock, log.beats.get(run_id, 0))
 
     def _apply_run(self, event: RunEvent, log: EventLog) -> None:
         doc = self.runs.to_change(event.run_id)
@@ -278,6 +304,17 @@ class Catalog:
     def pending(self) -> dict[str, EventLog]:
         """Event logs that wait to be folded, the oldest first."""
         return {key: log for key, log in sorted(self.logs.items()) if log.pending}
+
+    def heard(self) -> dict[str, int]:
+        """Return when each run was last heard of, ms since epoch by the store's clock.
+
+        Of runs that are missing nothing is to be read but what was folded long ago.
+        """
+        found = dict(self.head.heard)
+        for key, log in self.logs.items():
+            for run_id, time in log.heard(self.written.get(key, 0)):
+                found[run_id] = max(time, found.get(run_id, 0))
+        return found
 
     # -- questions ---------------------------------------------------------------------------------------------------
 

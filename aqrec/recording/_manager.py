@@ -10,6 +10,7 @@ from aqrec.recording._calls import ExperimentCalls, start_exp
 from aqrec.recording._experiment import Experiment
 from aqrec.recording._run import end_status
 from aqrec.recording._session import Session
+from aqrec.recording._upkeep_calls import UpkeepCalls
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import redact_url
 from aqrec.upkeep import Compaction
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ExperimentManager", "OpenRecorder", "open_recorder"]
 
 
-class ExperimentManager(ExperimentCalls):
+class ExperimentManager(ExperimentCalls, UpkeepCalls):
     """The experiments and runs of one store.
 
     Parameters

@@ -279,6 +279,7 @@ class Run:
             if not done:
                 self.background.cancel()
             self.background = None
+        engine.run_stopped(self.state)  # after its end nothing says that it is going on
         self.post(
             StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason)
         )
@@ -288,7 +289,6 @@ class Run:
             await engine.seal_early(self.state)
             await engine.acknowledge()
             if engine.outage.away or self.session.options.durability == "local":
-                engine.run_stopped(self.state)
                 engine.outage.later(self._seal)
             else:
                 await self._seal()

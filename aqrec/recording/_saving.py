@@ -40,6 +40,8 @@ _MAX_EARLIER = 16
 _ATTEMPTS = 3
 _PATIENCE = 5.0
 """Seconds in which the store must say that it has a reference, if it is to be freed of what is superseded"""
+_LONG = 1_800_000
+"""ms that a save may take before it is looked whether its first parts are still there; litter is older"""
 _locks: WeakValueDictionary[tuple[int, str, str], asyncio.Lock] = WeakValueDictionary()
 
 
@@ -208,17 +210,22 @@ async def _store_parts(
     base = layout.artifact_parts_folder(run.run_id, path)
     async with saving(run, layout.artifact_key(run.run_id, path)):
         for _ in range(_ATTEMPTS):
+            begun = now_ms()
             await run.engine.acknowledge()
             doc = await run.document()
             known = [doc.artifacts[path]] if path in doc.artifacts else []
             known += [rival.ref for rival in doc.rivals.get(path, ())]
             folder = f"{base}/{new_id()}"
-            digest, stored = await put(folder, known)
+            with run.engine.alive.saving(run.run_id):
+                digest, stored = await put(folder, known)
             ref = make_ref(run, path, folder, digest, form, parts=stored)
             await to_its_end(_publish(run, ref, known))
-            # What an interrupted attempt had left may have been taken for litter before the reference was there.
-            reused = [part for part in stored if not part.key.startswith(f"{folder}/")]
-            if not reused or await parts.are_there(run.engine.store, base, reused):
+            # What an interrupted attempt had left, or was put long ago, may have been taken for litter before the
+            # reference was there.
+            old = [
+                part for part in stored if now_ms() - begun > _LONG or not part.key.startswith(f"{folder}/")
+            ]
+            if not old or await parts.are_there(run.engine.store, base, old):
                 return
 
 

@@ -313,6 +313,8 @@ class _Sender:
         slots = asyncio.Semaphore(_AT_ONCE)
         # A reference may say what its key held before, so bytes that replace others follow it.
         replaced: list[_Object] = []
+        # What the store has got is no orphan there as long as it would be sent again: it stays until its events are sent.
+        sent: list[_Object] = []
 
         async def send(item: _Object, stage: int) -> None:
             async with slots:
@@ -331,7 +333,10 @@ class _Sender:
                     wanted = item.size > await self._again(partial(_size, store, item.key))
                 if wanted:
                     await self._again(partial(_put, store, item))
-                await loop.run_in_executor(None, partial(item.path.unlink, missing_ok=True))
+                if stage == _POINTS:
+                    sent.append(item)
+                else:
+                    await loop.run_in_executor(None, partial(item.path.unlink, missing_ok=True))
             report.sent += 1
             report.sent_bytes += item.size
             self._done += item.size
@@ -344,6 +349,9 @@ class _Sender:
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
+            if stage == _EVENTS:
+                for item in sent:
+                    await loop.run_in_executor(None, partial(item.path.unlink, missing_ok=True))
 
     async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call until the store does not fail, or says that it always will, a few times."""

@@ -134,12 +134,19 @@ class Workspace:
         if run_id is not None:
             catalog = await self.session.refresh()
             known = catalog.runs.get(check_run_id(run_id))
+            self._refuse_purged(known)
             if known is not None and known.known:
                 raise InvalidInputError(
                     f"recorder id {run_id!r} is taken (experiment {known.experiment_name!r}); "
                     "resume it with resume=True, or choose another id"
                 )
         return self.new_run(experiment, name, run_id, parent)
+
+    def _refuse_purged(self, known: RunDocument | None) -> None:
+        if known is not None and known.purged:
+            raise InvalidInputError(
+                f"recorder id {known.run_id!r} was purged from {self.session.url} and is gone for good; choose another id"
+            )
 
     async def start_run(
         self,
@@ -161,6 +168,8 @@ class Workspace:
                     recorder_id, None if recorder_id is not None else recorder_name, experiment.experiment_id
                 )
             except RecorderNotFoundError:
+                if recorder_id is not None:
+                    self._refuse_purged(catalog.runs.get(recorder_id))
                 # Not looked for again: ranks that start together all find nothing, and all make the same run.
                 run = self.new_run(experiment, recorder_name, recorder_id, parent)
             else:

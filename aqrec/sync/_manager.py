@@ -12,6 +12,7 @@ from aqrec.recording._workspace import Workspace
 from aqrec.stores import redact_url
 from aqrec.sync._calls import ExperimentCalls, start_exp
 from aqrec.sync._experiment import Experiment
+from aqrec.sync._upkeep_calls import UpkeepCalls
 from aqrec.upkeep import Compaction
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ExperimentManager", "OpenRecorder", "open_recorder"]
 
 
-class ExperimentManager(ExperimentCalls):
+class ExperimentManager(ExperimentCalls, UpkeepCalls):
     """The experiments and runs of one store.
 
     Parameters

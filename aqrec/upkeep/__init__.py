@@ -1,6 +1,19 @@
-"""Work on a store that is never needed for correctness: folding its catalog."""
+"""Work on a store: folding its catalog, which is never needed for correctness, and keeping its space in order."""
 
 from aqrec.upkeep._fold import Compaction, compact, fold
+from aqrec.upkeep._gc import Garbage, Orphan, collect
 from aqrec.upkeep._schedule import Folding
+from aqrec.upkeep._work import Cost, Progress, Work
 
-__all__ = ["Compaction", "Folding", "compact", "fold"]
+__all__ = [
+    "Compaction",
+    "Cost",
+    "Folding",
+    "Garbage",
+    "Orphan",
+    "Progress",
+    "Work",
+    "collect",
+    "compact",
+    "fold",
+]

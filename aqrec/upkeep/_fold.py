@@ -33,7 +33,7 @@ from aqrec.errors import (
 from aqrec.format import _layout as layout
 from aqrec.format._head import Head, SnapshotRef, decode_head, encode_head
 from aqrec.format._ids import new_id, now_ms
-from aqrec.format._records import FORMAT_VERSION
+from aqrec.format._records import FORMAT_VERSION, STATUS_R
 from aqrec.format._snapshot import LEVEL, Snapshot, SnapshotRows, SnapshotSummary, write_snapshot
 from aqrec.reading import Catalog, EventLog, standing
 from aqrec.stores import Store
@@ -52,6 +52,8 @@ SNAPSHOT_ROWS: Final = 250_000
 """Snapshots that `compact` makes are not larger"""
 GRACE: Final = 600.0
 """Seconds that superseded objects stay for those who are reading them"""
+HEARD: Final = 86_400_000
+"""Milliseconds for which it is remembered when a run was heard of; a living one is heard of every few minutes"""
 _RATIO: Final = 3
 """A snapshot is joined with new rows unless it is more than so many times larger: few snapshots, and each row is written again
 O(log n) times"""
@@ -90,6 +92,10 @@ class _Batch(msgspec.Struct, frozen=True):
     runs: list[str]
     experiments: set[str]
     unfamiliar: list[bytes]
+    heard: list[tuple[str, int]]
+    """Runs, and when they were heard of, ms since epoch by the store's clock"""
+    beating: set[str]
+    """Runs that heartbeats speak of"""
 
     @property
     def empty(self) -> bool:
@@ -102,13 +108,15 @@ class _Batch(msgspec.Struct, frozen=True):
         return [key for key in self.keys if key not in self.staying]
 
 
-def _gather(logs: Mapping[str, EventLog]) -> _Batch:
+def _gather(logs: Mapping[str, EventLog], written: Mapping[str, int]) -> _Batch:
     return _Batch(
         keys=list(logs),
         staying={key: log.offset for key, log in logs.items() if log.damaged or not log.complete},
         runs=sorted({run_id for log in logs.values() for run_id in log.runs}),
         experiments={known for log in logs.values() for known in log.experiments},
         unfamiliar=[event for log in logs.values() for event in log.unfamiliar],
+        heard=[item for key, log in logs.items() for item in log.heard(written.get(key, 0))],
+        beating={run_id for log in logs.values() for run_id in log.beats},
     )
 
 
@@ -141,7 +149,7 @@ async def fold(
         return None
     if any(snapshot.summary.level > LEVEL for snapshot in snapshots):
         return None
-    batch = _gather(dict(list(catalog.pending.items())[:most]))
+    batch = _gather(dict(list(catalog.pending.items())[:most]), catalog.written)
     joined = _to_join(snapshots, len(batch.runs), join_all=join_all)
     if not batch.keys and len(joined) < 2:
         return Compaction(snapshots=len(snapshots), rows=sum(snapshot.rows for snapshot in snapshots))
@@ -167,6 +175,7 @@ async def fold(
         | batch.staying,
         retired={key: number for key, number in head.retired.items() if number in numbers}
         | dict.fromkeys(gone, head.number + 1),
+        heard=_heard(catalog, batch),
     )
     if not await _create(catalog.store, new):
         await catalog.store.delete([ref.key for ref in refs])  # the head that names them will never count
@@ -180,6 +189,20 @@ async def fold(
         snapshots=len(new.snapshots),
         rows=sum(ref.rows for ref in new.snapshots),
     )
+
+
+def _heard(catalog: Catalog, batch: _Batch) -> dict[str, int]:
+    """Return when runs that are going on were last heard of, once the batch's logs are gone."""
+    heard = dict(catalog.head.heard)
+    for run_id, time in batch.heard:
+        heard[run_id] = max(time, heard.get(run_id, 0))
+    since = max(heard.values(), default=0) - HEARD
+
+    def over(run_id: str) -> bool:
+        doc = catalog.runs.documents.get(run_id)
+        return doc is not None and doc.status != STATUS_R and run_id not in batch.beating
+
+    return {run_id: time for run_id, time in sorted(heard.items()) if time >= since and not over(run_id)}
 
 
 def _to_join(snapshots: Sequence[Snapshot], new_rows: int, *, join_all: bool) -> list[Snapshot]:

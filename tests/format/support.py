@@ -105,6 +105,7 @@ _RUN_EVENTS: list[st.SearchStrategy[records.RunEvent]] = [
     st.builds(records.PointsDropped, clock=CLOCKS, run_id=st.just(RUN), writer=_WRITERS, count=_TIMES),
     st.builds(records.RunDeleted, clock=CLOCKS, run_id=st.just(RUN)),
     st.builds(records.RunRestored, clock=CLOCKS, run_id=st.just(RUN)),
+    st.builds(records.RunPurged, clock=CLOCKS, run_id=st.just(RUN)),
 ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, apply, document_to_json
-from aqrec.format._records import ArtifactRef, ArtifactVersion, Footer, MetricSummary, RunEvent
+from aqrec.format._records import ArtifactRef, ArtifactVersion, Footer, MetricSummary, RunEvent, RunPurged
 from aqrec.format._unfold import merge
 from tests.format.support import RUN, RUN_EVENTS
 
@@ -47,8 +47,15 @@ def test_nothing_of_a_document_is_left_out() -> None:
     )
     empty = RunDocument(run_id="")
     for name in RunDocument.__struct_fields__:
-        assert name == "format" or getattr(doc, name) != getattr(empty, name), f"give {name} a value here"
+        assert name in {"format", "purged"} or getattr(doc, name) != getattr(empty, name), (
+            f"give {name} a value here"
+        )
     again = RunDocument(run_id=RUN)
+    merge(again, doc)
+    assert again == doc
+    apply(doc, RunPurged(clock=1, run_id=RUN))
+    assert doc.purged
+    assert not doc.known
     merge(again, doc)
     assert again == doc
 

@@ -343,6 +343,7 @@ class Simulation:
 
     async def _end(self, engine: Engine, run_id: str) -> None:
         state = self._state[run_id]
+        engine.run_stopped(state)
         engine.post(StatusSet(clock=engine.clock.now(), run_id=run_id, status="FINISHED", time=2))
         await engine.seal_early(state)
         await engine.acknowledge()

@@ -4,15 +4,60 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aqrec
 from aqrec.format._document import document_to_json
 from aqrec.reading import Catalog
-from aqrec.stores import MemoryStore, Store
+from aqrec.stores import MemoryStore, ObjectInfo, Store, WrapperStore
 from tests.engine.support import options, serve
 
-__all__ = ["everything", "record", "shared"]
+__all__ = ["AgedStore", "aged", "everything", "keys", "record", "shared"]
+
+
+class AgedStore(WrapperStore):
+    """A store some of whose objects were written long ago, as far as its clock says.
+
+    `past`: key -> (when it was written, ms by which that seems earlier); all stores that share it agree.
+    """
+
+    def __init__(self, inner: Store, past: dict[str, tuple[int, int]]) -> None:
+        super().__init__(inner)
+        self._past = past
+
+    def _seen(self, info: ObjectInfo) -> ObjectInfo:
+        written, shift = self._past.get(info.key, (0, 0))
+        return ObjectInfo(info.key, info.size, info.modified - shift) if info.modified == written else info
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        async for info in super().list(prefix):
+            yield self._seen(info)
+
+    async def head(self, key: str) -> ObjectInfo:
+        return self._seen(await super().head(key))
+
+    async def age(self, seconds: float) -> None:
+        """Let all objects that there are be older by so much."""
+        async for info in self._inner.list(""):
+            written, shift = self._past.get(info.key, (info.modified, 0))
+            known = shift if written == info.modified else 0
+            self._past[info.key] = info.modified, known + int(seconds * 1000)
+
+
+def aged(*, append: bool) -> tuple[str, AgedStore]:
+    """Return the URL of a new store whose objects can be made old, and the store itself."""
+    name, past = uuid.uuid4().hex, dict[str, tuple[int, int]]()
+
+    def make() -> AgedStore:
+        return AgedStore(MemoryStore(name, append=append), past)
+
+    return serve(make), make()
+
+
+async def keys(store: Store, folder: str = "") -> list[str]:
+    """Return the keys of all objects in a folder."""
+    return sorted([info.key async for info in store.list(folder)])
 
 
 def shared(*, append: bool) -> tuple[str, MemoryStore]:

@@ -18,17 +18,13 @@ from aqrec.format._frames import EVENTS, HEADER, encode_frame
 from aqrec.format._ids import new_id
 from aqrec.format._records import LogHeader
 from aqrec.reading import Catalog
-from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Store, open_store
+from aqrec.stores import FaultyStore, LostResponse, MemoryStore, open_store
 from aqrec.upkeep import compact, fold
 from tests.data.stores.make_v1 import EXPECTED, STORE, read
 from tests.engine.support import options
-from tests.upkeep.support import everything, record, shared
+from tests.upkeep.support import everything, keys, record, shared
 
 each_kind = pytest.mark.parametrize("append", [True, False], ids=["files", "objects"])
-
-
-async def keys(store: Store, folder: str) -> list[str]:
-    return sorted([info.key async for info in store.list(folder)])
 
 
 @each_kind

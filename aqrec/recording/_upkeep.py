@@ -1,0 +1,31 @@
+"""Upkeep of a store's space, without a face; coroutines run on the engine thread."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aqrec.errors import InvalidInputError
+from aqrec.upkeep import Garbage, Progress, Work, collect
+
+if TYPE_CHECKING:
+    from aqrec.recording._session import Session
+
+__all__ = ["gc"]
+
+
+async def begin(session: Session, progress: Progress | None, what: str) -> Work:
+    """Begin a piece of upkeep."""
+    if session.options.offline:
+        raise InvalidInputError(
+            f"{what} is no work on what is recorded offline; send it by sync_spool() first"
+        )
+    await session.check_once()
+    return Work(session.engine.store, session.url, progress)
+
+
+async def gc(
+    session: Session, *, grace: float, dry_run: bool, unreferenced: bool, progress: Progress | None
+) -> Garbage:
+    """Do what `ExperimentManager.gc` says."""
+    work = await begin(session, progress, "gc")
+    return await collect(work, grace=grace, dry_run=dry_run, unreferenced=unreferenced)

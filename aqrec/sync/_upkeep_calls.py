@@ -1,0 +1,76 @@
+"""Calls that keep a store's space in order; blocking."""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aqrec.recording import _upkeep as upkeep
+from aqrec.upkeep import Garbage, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from aqrec.recording._workspace import Workspace
+
+__all__ = ["UpkeepCalls"]
+
+T = TypeVar("T")
+
+
+class UpkeepCalls(abc.ABC):
+    """See the module's text."""
+
+    @property
+    @abc.abstractmethod
+    def _workspace(self) -> Workspace:
+        """The store that is meant."""
+
+    @abc.abstractmethod
+    def _call(self, work: Coroutine[Any, Any, T], *, shield: bool = False) -> T: ...
+
+    def gc(
+        self,
+        *,
+        grace: float = 604_800.0,
+        dry_run: bool = True,
+        unreferenced: bool = False,
+        progress: Progress | None = None,
+    ) -> Garbage:
+        """Find objects that nothing refers to any more, and delete them.
+
+        They are what processes leave that die in the middle of something: parts of large artifacts, sealed histories, journals and
+        event logs whose content is elsewhere, files of purged runs. Only objects with names that aqrec makes are looked at, only those
+        that the store's own clock says are older than `grace` go, and none of a run that is going on. Recording, reading and
+        other collections may go on meanwhile.
+
+        Parameters
+        ----------
+        grace
+            Seconds that an object must be old, at least 3600. What waits longer than that in a machine's spool for its events to
+            be sent may be taken for an orphan: send spools (`sync_spool`) first.
+        dry_run
+            Only tell what would be deleted.
+        unreferenced
+            Also delete what lies among the artifacts of ended runs and was never recorded: left by a save that was interrupted, or
+            put there by somebody else.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Garbage
+            The ``orphans``, how many objects were ``kept`` for which reason, and the ``cost``.
+
+        Waits for the store: it lists all of it, and reads the journals of ended processes. Cancelling leaves some orphans. Raises
+        `CorruptError` where the catalog is damaged, so that what it refers to is not known.
+        """
+        return self._call(
+            upkeep.gc(
+                self._workspace.session,
+                grace=grace,
+                dry_run=dry_run,
+                unreferenced=unreferenced,
+                progress=progress,
+            )
+        )
