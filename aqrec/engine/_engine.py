@@ -31,24 +31,13 @@ from aqrec.engine._spool_log import make_log
 from aqrec.engine._spool_store import open_place
 from aqrec.engine._statistics import Statistics, unstored_text
 from aqrec.engine._summary import RunState, drops
-from aqrec.errors import (
-    AqrecError,
-    ClosedError,
-    FlushTimeoutError,
-    StorageError,
-)
+from aqrec.errors import AqrecError, ClosedError, FlushTimeoutError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
 from aqrec.format._frames import EVENTS, MAX_PAYLOAD, POINTS, encode_frame
 from aqrec.format._ids import HybridClock, new_id
 from aqrec.format._points import PointsFrame, encode_points
-from aqrec.format._records import (
-    Event,
-    MetricsSummarised,
-    RunEvent,
-    Sealed,
-    encode_events,
-)
+from aqrec.format._records import Event, MetricsSummarised, RunEvent, Sealed, encode_events
 from aqrec.options import Options
 
 __all__ = ["Engine"]
