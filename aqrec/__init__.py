@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aqrec import errors
     from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
     from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
-    from aqrec.recording import Experiment, ExperimentManager, R, Recorder, open_recorder, sync_spool
+    from aqrec.recording import Experiment, ExperimentManager, Page, R, Recorder, open_recorder, sync_spool
 
 __version__ = "0.2.0"
 
@@ -27,6 +27,7 @@ __all__ = [
     "ExperimentManager",
     "FlushOptions",
     "Options",
+    "Page",
     "R",
     "Recorder",
     "RetryOptions",
@@ -46,7 +47,7 @@ __getattr__, __dir__ = _lazy.lazy_names(
             ("BufferOptions", "FlushOptions", "Options", "RetryOptions", "SpoolOptions"), "aqrec.options"
         ),
         **dict.fromkeys(
-            ("Experiment", "ExperimentManager", "R", "Recorder", "open_recorder", "sync_spool"),
+            ("Experiment", "ExperimentManager", "Page", "R", "Recorder", "open_recorder", "sync_spool"),
             "aqrec.recording",
         ),
     },

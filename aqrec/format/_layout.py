@@ -6,6 +6,7 @@ import hashlib
 import re
 
 __all__ = [
+    "CATALOG",
     "CLOCK",
     "EVENTS",
     "HEADS",
@@ -37,6 +38,7 @@ __all__ = [
 
 MARKER = "aqrec.json"
 JOURNAL = "journal"
+CATALOG = "catalog"
 EVENTS = "catalog/events"
 HEADS = "catalog/heads"
 SNAPSHOTS = "catalog/snapshots"

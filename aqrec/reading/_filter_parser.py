@@ -44,7 +44,7 @@ from aqrec.reading._filter_values import SPAN_FORMS, TIME_FORMS, read_moment, re
 if TYPE_CHECKING:
     from aqrec.errors import InvalidInputError
 
-__all__ = ["parse_condition", "parse_ordering"]
+__all__ = ["parse_condition", "parse_key", "parse_ordering"]
 
 _ENTITIES: Final[dict[str, Entity]] = {
     "metric": "metrics",
@@ -149,6 +149,11 @@ def parse_condition(source: str, text: str, now: int) -> Node:
 def parse_ordering(source: str, text: str) -> tuple[Key, bool]:
     """Return the key of an order and whether it is descending; raise `InvalidInputError` naming `source`."""
     return _Parser(source, text, 0).ordering()
+
+
+def parse_key(source: str, text: str) -> Key:
+    """Return the key that a text consists of; raise `InvalidInputError` that names `source`."""
+    return _Parser(source, text, 0).single_key()
 
 
 class _Parser:
@@ -259,6 +264,12 @@ class _Parser:
                 "expected one key, then ASC or DESC or nothing; give further keys as further items",
             )
         return key, direction is not None and direction.is_word("DESC")
+
+    def single_key(self) -> Key:
+        key = self._key(aliases=False)
+        if self._token.kind != "end":
+            raise self._mistake(self._token, "expected one key; give further keys as further items")
+        return key
 
     def _clause(self) -> Node:
         key = self._key()

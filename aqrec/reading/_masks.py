@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from aqrec.format._snapshot import decode_cell
-from aqrec.reading._columns import codes
+from aqrec.reading._columns import codes, indices, numbers, present
 from aqrec.reading._filter_nodes import (
     COMPARE,
     MISSING,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["mask", "values_of"]
+__all__ = ["figures_of", "mask", "values_of"]
 
 _EXACT: Final = 2**53
 """Smaller integers are what the float64 beside them says"""
@@ -82,21 +82,15 @@ def mask(part: Part, node: Node, uri: UriOf, now: int) -> NDArray[np.bool_] | No
     return fits
 
 
-def _figures(part: Part, key: Key) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _figures(part: Part, key: Key) -> tuple[NDArray[np.int32], NDArray[Any]]:
     """Return the rows that have a figure of a metric, and the figures."""
     column = part.map(_FIGURES[key.access])
     entries = column.entries(key.name)
-    figures = column.field(_FIGURES[key.access].partition(".")[2] or "value").take(_indices(entries))
+    figures = column.field(_FIGURES[key.access].partition(".")[2] or "value").take(indices(entries))
     if figures.null_count:  # points without a step
-        there = figures.is_valid().to_numpy(zero_copy_only=False)
-        entries, figures = entries[there], figures.drop_null()
-    return column.row[entries], figures.to_numpy(zero_copy_only=False)
-
-
-def _indices(entries: NDArray[np.int64]) -> Any:
-    import pyarrow as pa  # noqa: PLC0415 - heavy
-
-    return pa.array(entries)
+        there = present(figures)
+        return column.row[entries[there]], numbers(figures)[there]
+    return column.row[entries], numbers(figures)
 
 
 def _rows_with(part: Part, key: Key) -> NDArray[Any]:
@@ -111,7 +105,7 @@ def _rows_with(part: Part, key: Key) -> NDArray[Any]:
         if key.name == "user_id":
             return _rows_with(part, Key("tags", "mlflow.user"))
         if key.name == "parent":
-            return np.flatnonzero(part.column("parent").is_valid().to_numpy())
+            return np.flatnonzero(part.texts("parent")[0] >= 0)
         if key.name in {"start_time", "end_time", "duration"}:
             column_name = "start_time" if key.name == "duration" else key.name
             return np.flatnonzero(part.times(column_name) != _NO_TIME)
@@ -146,23 +140,22 @@ def _judge_numbers(values: NDArray[Any], node: Clause) -> NDArray[np.bool_]:
 def _judge_cells(part: Part, entity: str, name: str, node: Clause, fits: NDArray[np.bool_]) -> None:
     """Judge each different value once."""
     import numpy as np  # noqa: PLC0415 - heavy
-    import pyarrow as pa  # noqa: PLC0415 - heavy
 
     column = part.map(entity)
     entries = column.entries(name)
     if not len(entries):
         return
     if _numeric(node):
-        numbers = column.field("number").take(_indices(entries)).fill_null(_NOT_EXACT).to_numpy()
-        exact = ~(np.abs(numbers) >= _EXACT)
-        fits[column.row[entries[exact]]] = _judge_numbers(numbers[exact], node)
+        values = numbers(column.field("number").take(indices(entries)), _NOT_EXACT)
+        exact = ~(np.abs(values) >= _EXACT)
+        fits[column.row[entries[exact]]] = _judge_numbers(values[exact], node)
         entries = entries[~exact]
-    at = _indices(entries)
-    kinds, kind_names = codes(pa.chunked_array([column.field("type").take(at)]))
-    texts, text_names = codes(pa.chunked_array([column.field("text").take(at)]))
+    at = indices(entries)
+    kinds, kind_names = codes(column.field("type").take(at))
+    texts, text_names = codes(column.field("text").take(at))
     text_names.append(None)
     width = len(text_names)
-    pairs, which = np.unique(kinds * width + texts % width, return_inverse=True)
+    pairs, which = np.unique(kinds.astype(np.int64) * width + texts % width, return_inverse=True)
     judge = check(node)
     verdicts = [
         judge(decode_cell(kind_names[pair // width], text_names[pair % width])) for pair in pairs.tolist()
@@ -215,6 +208,25 @@ def _durations(part: Part, now: int) -> tuple[NDArray[np.float64], NDArray[np.bo
     return np.where(present, np.maximum(until - np.where(present, start, 0), 0) / 1000, 0.0), present
 
 
+def figures_of(
+    part: Part, rows: NDArray[np.int64], key: Key, now: int
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return a metric's figure, or an attribute that is a number or a time, in some rows, and which of them have it."""
+    import numpy as np  # noqa: PLC0415 - heavy
+
+    if key.entity == "metrics":
+        there, figures = _figures(part, key)
+        count = len(part.column("run_id"))
+        values, has = np.zeros(count, figures.dtype), np.zeros(count, np.bool_)
+        values[there], has[there] = figures, True
+        return values[rows], has[rows]
+    if key.name == "duration":
+        seconds, has = _durations(part, now)
+        return seconds[rows], has[rows]
+    times = (_started_or_created(part) if key.name == "created" else part.times(key.name))[rows]
+    return times, times != _NO_TIME
+
+
 def values_of(part: Part, rows: NDArray[np.int64], key: Key, uri: UriOf, now: int) -> list[Any]:
     """Return what `reader` reads of a key in some rows: a value or `MISSING` each."""
     entity, name = key.entity, key.name
@@ -231,7 +243,7 @@ def values_of(part: Part, rows: NDArray[np.int64], key: Key, uri: UriOf, now: in
     else:
         column = part.map(entity)
         entries = column.entries(name)
-        there, at = column.row[entries], _indices(entries)
+        there, at = column.row[entries], indices(entries)
         texts = column.field("text").take(at).to_pylist()
         values = list(map(decode_cell, column.field("type").take(at).to_pylist(), texts))
     for row, value in zip(there.tolist(), values, strict=True):
@@ -248,6 +260,6 @@ def _attributes(part: Part, rows: NDArray[np.int64], name: str, uri: UriOf, now:
         pairs = zip(seconds[rows].tolist(), present[rows].tolist(), strict=True)
         return [value if there else MISSING for value, there in pairs]
     if name == "artifact_uri":
-        return [uri(run_id) for run_id in part.column("run_id").take(_indices(rows)).to_pylist()]
-    texts: Callable[[], list[Any]] = part.column(_TEXTS[name]).take(_indices(rows)).to_pylist
+        return [uri(run_id) for run_id in part.column("run_id").take(indices(rows)).to_pylist()]
+    texts: Callable[[], list[Any]] = part.column(_TEXTS[name]).take(indices(rows)).to_pylist
     return [MISSING if text is None else text for text in texts()]

@@ -100,13 +100,14 @@ def standing(snapshots: Sequence[Snapshot], superseded: set[str]) -> list[tuple[
     import numpy as np  # noqa: PLC0415 - heavy
 
     found: list[tuple[Snapshot, NDArray[np.int64]]] = []
-    for snapshot in reversed(snapshots):
-        ids = snapshot.ids
+    for at in range(len(snapshots) - 1, -1, -1):
+        snapshot = snapshots[at]
+        rows = np.arange(snapshot.rows, dtype=np.int64)
         if superseded:
-            rows = np.array([row for row, run_id in enumerate(ids) if run_id not in superseded], np.int64)
-        else:
-            rows = np.arange(len(ids), dtype=np.int64)
+            hidden = [row for row in map(snapshot.row_of, superseded) if row is not None]
+            rows = np.delete(rows, hidden)
         found.append((snapshot, rows))
-        superseded.update(ids)
+        if at:
+            superseded.update(snapshot.ids)
     found.reverse()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Sequence
 
 from aqrec.errors import InvalidInputError
@@ -28,10 +29,13 @@ class Selection:
     artifact_uri
         Gives the URI of a run's artifacts for its id, for filters and orders that ask for it.
 
+    now
+        What "7 days ago" and the durations of runs that go on count from, in ms since epoch; default: the clock.
+
     Attributes
     ----------
     now
-        What "7 days ago" and the durations of runs that go on count from, in ms since epoch.
+        See above.
 
     Raises
     ------
@@ -45,8 +49,10 @@ class Selection:
         order_by: Sequence[str] | None = None,
         max_results: int | None = None,
         artifact_uri: Callable[[str], str] = artifacts_folder,
+        *,
+        now: int | None = None,
     ) -> None:
-        self.now = now_ms()
+        self.now = now_ms() if now is None else now
         self._filter = parse_filter(filter_string, now=self.now)
         self._order = parse_order(order_by, now=self.now)
         if max_results is not None and (type(max_results) is not int or max_results < 1):
@@ -70,6 +76,12 @@ class Selection:
     def limit(self) -> int | None:
         """How many runs are wanted at most."""
         return self._limit
+
+    def unlimited(self) -> Selection:
+        """Return the same without its limit."""
+        found = copy.copy(self)
+        found._limit = None
+        return found
 
     def fitting(self, docs: Iterable[RunDocument]) -> list[RunDocument]:
         """Return the documents that match."""

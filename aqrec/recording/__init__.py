@@ -5,6 +5,7 @@ from aqrec.recording._experiment import Experiment
 from aqrec.recording._global import GlobalRecorder
 from aqrec.recording._manager import ExperimentManager, open_recorder
 from aqrec.recording._recorder import Recorder
+from aqrec.recording._searching import Page
 from aqrec.recording._spools import sync_spool
 
 R = GlobalRecorder(defaults)
@@ -14,6 +15,7 @@ __all__ = [
     "Experiment",
     "ExperimentManager",
     "GlobalRecorder",
+    "Page",
     "R",
     "Recorder",
     "open_recorder",

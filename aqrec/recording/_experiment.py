@@ -8,12 +8,15 @@ from aqrec.errors import InvalidInputError
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording._recorder import Recorder
+from aqrec.recording._searching import OutputFormat, Query, search, shown
 from aqrec.recording._views import ExperimentView, parent_id
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -127,6 +130,7 @@ class Experiment(ExperimentView):
         recorders = [Recorder(run) for run in runs]
         return recorders if rtype == "list" else {recorder.id: recorder for recorder in recorders}
 
+    @overload
     async def search_records(
         self,
         *,
@@ -134,11 +138,67 @@ class Experiment(ExperimentView):
         order_by: list[str] | None = None,
         max_results: int | None = None,
         view: str = "active",
-    ) -> pd.DataFrame:
+        fields: list[str] | None = None,
+        output_format: Literal["pandas"] = "pandas",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    async def search_records(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["arrow"],
+    ) -> pa.Table: ...
+
+    @overload
+    async def search_records(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["polars"],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    async def search_records(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["recorders"],
+    ) -> list[Recorder]: ...
+
+    async def search_records(
+        self,
+        *,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: OutputFormat = "pandas",
+    ) -> Any:
         """Return matching runs of this experiment; see `ExperimentManager.search_records`."""
-        return await self._call(
-            self._ref.workspace.search([self.id], None, filter_string, order_by, max_results, view)
+        query = Query(
+            experiment_ids=[self.id],
+            filter_string=filter_string,
+            order_by=order_by,
+            max_results=max_results,
+            view=view,
+            fields=fields,
+            output_format=output_format,
         )
+        return shown(await self._call(search(self._ref.workspace, query)), query, Recorder)
 
     async def delete_recorder(
         self, *, recorder_id: str | None = None, recorder_name: str | None = None

@@ -6,7 +6,7 @@ Coroutines run on the engine thread.
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aqrec.errors import (
     ExpAlreadyExistError,
@@ -31,13 +31,9 @@ from aqrec.recording._provenance import begin_run
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["DEFAULT_RECORDER_NAME", "ExperimentRef", "Workspace"]
 
 DEFAULT_RECORDER_NAME = "aqrec_recorder"
-VIEWS = ("active", "deleted", "all")
 
 
 class ExperimentRef:
@@ -207,26 +203,6 @@ class Workspace:
         catalog = await self.session.refresh()
         docs = catalog.runs_of([experiment.experiment_id] if experiment else None, status=status)
         return [self.handle(doc) for doc in selection.apply(docs)]
-
-    async def search(
-        self,
-        experiment_ids: list[str] | None,
-        experiment_names: list[str] | None,
-        filter_string: str,
-        order_by: list[str] | None,
-        max_results: int | None,
-        view: str,
-    ) -> pd.DataFrame:
-        """Return matching runs as a DataFrame."""
-        if view not in VIEWS:
-            raise InvalidInputError(f"view {view!r}: choose one of {', '.join(VIEWS)}")
-        selection = Selection(filter_string, order_by, max_results, self.artifact_uri)
-        catalog = await self.session.refresh()
-        ids: list[str] | None = None
-        if experiment_ids is not None or experiment_names is not None:
-            ids = list(dict.fromkeys(experiment_ids or ()))
-            ids += [derive_experiment_id(name) for name in experiment_names or ()]
-        return await catalog.search(selection, ids, view, self.artifact_uri)
 
     def artifact_uri(self, run_id: str) -> str:
         """Return the URL of a run's artifacts."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import msgspec
 
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
+from aqrec.recording._searching import OutputFormat, Page, Query, search, search_page, shown
 from aqrec.sync._experiment import Experiment
 from aqrec.sync._recorder import Recorder
 
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
 
     from aqrec.recording._workspace import ExperimentRef, Workspace
 
@@ -158,6 +163,7 @@ class ExperimentCalls(abc.ABC):
         """Show a deleted recorder again."""
         return Recorder(self._call(self._workspace.restore_run(recorder_id)))
 
+    @overload
     def search_records(
         self,
         experiment_ids: list[str] | None = None,
@@ -167,7 +173,64 @@ class ExperimentCalls(abc.ABC):
         order_by: list[str] | None = None,
         max_results: int | None = None,
         view: str = "active",
-    ) -> pd.DataFrame:
+        fields: list[str] | None = None,
+        output_format: Literal["pandas"] = "pandas",
+    ) -> pd.DataFrame: ...
+
+    @overload
+    def search_records(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["arrow"],
+    ) -> pa.Table: ...
+
+    @overload
+    def search_records(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["polars"],
+    ) -> pl.DataFrame: ...
+
+    @overload
+    def search_records(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: Literal["recorders"],
+    ) -> list[Recorder]: ...
+
+    def search_records(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        output_format: OutputFormat = "pandas",
+    ) -> Any:
         """Return matching runs, one a row.
 
         Parameters
@@ -182,15 +245,139 @@ class ExperimentCalls(abc.ABC):
             At most so many rows.
         view
             ``active``, ``deleted`` or ``all``.
+        fields
+            Columns, in this order: keys as in filters (``metrics.ic``, ``min(metrics.loss)``, ``run_name``, ``duration``…),
+            ``experiment_id``, ``experiment_name``, ``metrics.*``, ``params.*``, ``tags.*``; default: see below. Nothing else is
+            read then.
+        output_format
+            ``pandas``, ``arrow`` or ``polars`` for a table, ``recorders`` for a list of `Recorder`.
 
         Returns
         -------
-        DataFrame
-            ``run_id, experiment_id, status`` (text), ``start_time, end_time`` (datetime64[ms, UTC]),
-            ``artifact_uri``, then ``metrics.*`` (float64, latest values), ``params.*`` (typed), ``tags.*``.
+        DataFrame, Table or list
+            ``run_id, experiment_id, status`` (text), ``start_time, end_time`` (datetime64[ms, UTC]), ``artifact_uri``, then
+            ``metrics.*`` (float64, latest values), ``params.*`` (typed), ``tags.*``. In Arrow and polars tables what a run
+            does not have is null, tags are text, and so are params of several types (lists and dicts as JSON).
+
+        Raises
+        ------
+        InvalidInputError
+            A filter, order, field or choice makes no sense; the message points at the place. Or a library is not installed.
         """
-        return self._call(
-            self._workspace.search(
-                experiment_ids, experiment_names, filter_string, order_by, max_results, view
-            )
+        query = Query(
+            experiment_ids=experiment_ids,
+            experiment_names=experiment_names,
+            filter_string=filter_string,
+            order_by=order_by,
+            max_results=max_results,
+            view=view,
+            fields=fields,
+            output_format=output_format,
         )
+        return shown(self._call(search(self._workspace, query)), query, Recorder)
+
+    @overload
+    def search_page(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int = 1000,
+        view: str = "active",
+        fields: list[str] | None = None,
+        page_token: str | None = None,
+        output_format: Literal["pandas"] = "pandas",
+    ) -> Page[pd.DataFrame]: ...
+
+    @overload
+    def search_page(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int = 1000,
+        view: str = "active",
+        fields: list[str] | None = None,
+        page_token: str | None = None,
+        output_format: Literal["arrow"],
+    ) -> Page[pa.Table]: ...
+
+    @overload
+    def search_page(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int = 1000,
+        view: str = "active",
+        fields: list[str] | None = None,
+        page_token: str | None = None,
+        output_format: Literal["polars"],
+    ) -> Page[pl.DataFrame]: ...
+
+    @overload
+    def search_page(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int = 1000,
+        view: str = "active",
+        fields: list[str] | None = None,
+        page_token: str | None = None,
+        output_format: Literal["recorders"],
+    ) -> Page[list[Recorder]]: ...
+
+    def search_page(
+        self,
+        experiment_ids: list[str] | None = None,
+        *,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int = 1000,
+        view: str = "active",
+        fields: list[str] | None = None,
+        page_token: str | None = None,
+        output_format: OutputFormat = "pandas",
+    ) -> Page[Any]:
+        """Return one page of what `search_records` finds.
+
+        Parameters
+        ----------
+        max_results
+            Runs of a page.
+        page_token
+            Token of the page before; None: the first page. The search must be the same; `fields` and `output_format` may differ.
+
+        All others are those of `search_records`.
+
+        Returns
+        -------
+        Page
+            ``records``, and the ``token`` of the next page, None on the last.
+
+        The pages of a search show the catalog as it was at the first one, as long as this process remembers it (the last eight
+        searches that have further pages). After that, or in another process, a token goes on behind the run that came last,
+        without runs that were made since the first page; the others are as they are by then.
+        """
+        query = Query(
+            experiment_ids=experiment_ids,
+            experiment_names=experiment_names,
+            filter_string=filter_string,
+            order_by=order_by,
+            max_results=max_results,
+            view=view,
+            fields=fields,
+            output_format=output_format,
+        )
+        page = self._call(search_page(self._workspace, query, page_token))
+        return msgspec.structs.replace(page, records=shown(page.records, query, Recorder))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, latest
 from aqrec.format._records import MetricSummary
-from aqrec.reading import Selection, to_frame
+from aqrec.reading import Selection
+from tests.reading.reference import to_frame
 
 FIXED = ["run_id", "experiment_id", "status", "start_time", "end_time", "artifact_uri"]
 FIXED_TYPES = ["object", "object", "object", "datetime64[ms, UTC]", "datetime64[ms, UTC]", "object"]

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, assert_type
 
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 
 import aqrec
 import aqrec.sync
@@ -115,6 +117,7 @@ async def manage(url: str) -> None:
             list[aqrec.Recorder],
         )
         assert_type(await experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(await experiment.search_records(fields=["run_id"], output_format="arrow"), pa.Table)
         assert_type(await experiment.delete_recorder(recorder_id=recorder.id), None)
         assert_type(await experiment.restore_recorder(recorder.id), aqrec.Recorder)
         assert_type(
@@ -130,6 +133,12 @@ async def manage(url: str) -> None:
             await manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
             pd.DataFrame,
         )
+        assert_type(await manager.search_records(output_format="polars"), pl.DataFrame)
+        assert_type(await manager.search_records(output_format="recorders"), list[aqrec.Recorder])
+        page = await manager.search_page(filter_string="", max_results=10, page_token=None)
+        assert_type(page, aqrec.Page[pd.DataFrame])
+        assert_type((page.records, page.token), tuple[pd.DataFrame, str | None])
+        assert_type(await manager.search_page(output_format="recorders"), aqrec.Page[list[aqrec.Recorder]])
         assert_type(await manager.delete_recorder(recorder_id="own"), None)
         assert_type(await manager.restore_recorder("own"), aqrec.Recorder)
         assert_type(await manager.delete_exp(experiment_name="beta"), None)
@@ -171,6 +180,7 @@ async def use_r(url: str, folder: Path) -> None:
     assert_type(await R.list_experiments(), dict[str, aqrec.Experiment])
     assert_type(await R.list_recorders(experiment_name="gamma"), dict[str, aqrec.Recorder])
     assert_type(await R.search_records(experiment_names=["gamma"], view="all"), pd.DataFrame)
+    assert_type(await R.search_page(experiment_names=["gamma"], output_format="arrow"), aqrec.Page[pa.Table])
     assert_type(await R.delete_recorder(recorder_id=recorder.id), None)
     assert_type(await R.restore_recorder(recorder.id), aqrec.Recorder)
     assert_type(await R.aclose(), None)
@@ -271,6 +281,7 @@ def manage_blocking(url: str) -> None:
             list[aqrec.sync.Recorder],
         )
         assert_type(experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(experiment.search_records(fields=["run_id"], output_format="arrow"), pa.Table)
         assert_type(experiment.delete_recorder(recorder_id=recorder.id), None)
         assert_type(experiment.restore_recorder(recorder.id), aqrec.sync.Recorder)
         assert_type(
@@ -285,6 +296,14 @@ def manage_blocking(url: str) -> None:
         assert_type(
             manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
             pd.DataFrame,
+        )
+        assert_type(manager.search_records(output_format="polars"), pl.DataFrame)
+        assert_type(manager.search_records(output_format="recorders"), list[aqrec.sync.Recorder])
+        page = manager.search_page(filter_string="", max_results=10, page_token=None)
+        assert_type(page, aqrec.sync.Page[pd.DataFrame])
+        assert_type((page.records, page.token), tuple[pd.DataFrame, str | None])
+        assert_type(
+            manager.search_page(output_format="recorders"), aqrec.sync.Page[list[aqrec.sync.Recorder]]
         )
         assert_type(manager.delete_recorder(recorder_id="own"), None)
         assert_type(manager.restore_recorder("own"), aqrec.sync.Recorder)
@@ -329,6 +348,7 @@ def use_r_blocking(url: str, folder: Path) -> None:
     assert_type(R.list_experiments(), dict[str, aqrec.sync.Experiment])
     assert_type(R.list_recorders(experiment_name="gamma"), dict[str, aqrec.sync.Recorder])
     assert_type(R.search_records(experiment_names=["gamma"], view="all"), pd.DataFrame)
+    assert_type(R.search_page(experiment_names=["gamma"], output_format="arrow"), aqrec.sync.Page[pa.Table])
     assert_type(R.delete_recorder(recorder_id=recorder.id), None)
     assert_type(R.restore_recorder(recorder.id), aqrec.sync.Recorder)
     assert_type(R.close(), None)

@@ -15,6 +15,7 @@ from aqrec.format._records import STATUS_FI
 from aqrec.integrations.qlib._recorder import DEFAULT_RECORDER_NAME, AqrecRecorder
 from aqrec.integrations.qlib._stores import stores_in_use
 from aqrec.recording import _active
+from aqrec.recording._searching import Query, search
 from aqrec.recording._workspace import ExperimentRef
 from aqrec.sync._calls import start_exp
 
@@ -201,10 +202,15 @@ class AqrecExperiment(Experiment):
         `run_view_type` is 1 (those not deleted, the default), 2 (deleted) or 3 (all).
         """
         workspace = self.ref.workspace
-        view = view_of(run_view_type)
-        return workspace.session.call(
-            workspace.search([self.id], None, filter_string or "", order_by, max_results, view)
+        query = Query(
+            experiment_ids=[self.id],
+            filter_string=filter_string or "",
+            order_by=order_by,
+            max_results=max_results,
+            view=view_of(run_view_type),
         )
+        found: pd.DataFrame = workspace.session.call(search(workspace, query))
+        return found
 
     def delete_recorder(self, recorder_id: str | None = None, recorder_name: str | None = None) -> None:
         """Hide a recorder, by id or the latest of a name. Raises ValueError if there is none."""

@@ -23,6 +23,7 @@ from aqrec.integrations.qlib._experiment import AqrecExperiment, view_of
 from aqrec.integrations.qlib._recorder import AqrecRecorder
 from aqrec.integrations.qlib._stores import absolute, as_options, stores_for
 from aqrec.recording import _active
+from aqrec.recording._searching import Query, search
 from aqrec.stores import open_store, redact_url
 
 if TYPE_CHECKING:
@@ -304,10 +305,15 @@ class AqrecExpManager(ExpManager):
         Without `experiment_ids`, of all experiments. `run_view_type` is 1 (those not deleted, the default), 2 (deleted) or 3 (all).
         """
         workspace = self._store()
-        view = view_of(run_view_type)
-        return workspace.session.call(
-            workspace.search(experiment_ids, None, filter_string or "", order_by, max_results, view)
+        query = Query(
+            experiment_ids=experiment_ids,
+            filter_string=filter_string or "",
+            order_by=order_by,
+            max_results=max_results,
+            view=view_of(run_view_type),
         )
+        found: pd.DataFrame = workspace.session.call(search(workspace, query))
+        return found
 
 
 def _mend_blocks() -> None:

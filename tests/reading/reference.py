@@ -1,4 +1,4 @@
-"""From run documents to a search's answer: the runs that were asked for, and a table of them; no I/O."""
+"""A search's table made of documents, key by key: what the one made of columns must be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-__all__ = ["NOT_A_TIME", "Cells", "floats", "integers", "objects", "times", "to_frame", "truths", "typed"]
+__all__ = ["to_frame"]
 
 NOT_A_TIME: Final = -(2**63)
 _INT64: Final = range(-(2**63), 2**63)
@@ -46,7 +46,7 @@ def to_frame(docs: Sequence[RunDocument], artifact_uri: Callable[[str], str]) ->
 
         In object columns an absent value is None.
     """
-    import pandas as pd  # noqa: PLC0415 - heavy
+    import pandas as pd
 
     columns: dict[str, Any] = {
         "run_id": objects([doc.run_id for doc in docs]),
@@ -110,21 +110,21 @@ def typed(cells: Cells, count: int) -> Any:
 
 def truths(cells: Cells, count: int) -> Any:
     """Return a column of booleans."""
-    import pandas as pd  # noqa: PLC0415 - heavy
+    import pandas as pd
 
     return pd.arrays.BooleanArray(*_masked(cells, count, "bool"))
 
 
 def integers(cells: Cells, count: int) -> Any:
     """Return a column of integers of 64 bits."""
-    import pandas as pd  # noqa: PLC0415 - heavy
+    import pandas as pd
 
     values, absent = _masked(cells, count, "int64")
     return pd.arrays.IntegerArray(values, absent) if len(cells.values) < count else values
 
 
 def _masked(cells: Cells, count: int, dtype: str) -> tuple[Any, Any]:
-    import numpy as np  # noqa: PLC0415 - heavy
+    import numpy as np
 
     values, absent = np.zeros(count, dtype=dtype), np.ones(count, dtype=np.bool_)
     values[cells.rows] = cells.values
@@ -134,7 +134,7 @@ def _masked(cells: Cells, count: int, dtype: str) -> tuple[Any, Any]:
 
 def floats(cells: Cells, count: int) -> NDArray[np.float64]:
     """Return a column of float64."""
-    import numpy as np  # noqa: PLC0415 - heavy
+    import numpy as np
 
     column = np.full(count, np.nan)
     column[cells.rows] = cells.values
@@ -143,8 +143,8 @@ def floats(cells: Cells, count: int) -> NDArray[np.float64]:
 
 def objects(values: Sequence[Any], rows: Any = None, count: int = 0) -> pd.Series[Any]:
     """Return a column of objects, in order or at `rows` of `count`."""
-    import numpy as np  # noqa: PLC0415 - heavy
-    import pandas as pd  # noqa: PLC0415 - heavy
+    import numpy as np
+    import pandas as pd
 
     # np.array would make lists of equal length a second dimension; pandas 3 would make plain text str.
     cells = np.fromiter(values, dtype=object, count=len(values))
@@ -155,13 +155,13 @@ def objects(values: Sequence[Any], rows: Any = None, count: int = 0) -> pd.Serie
 
 
 def _times(values: list[int | None]) -> Any:
-    import numpy as np  # noqa: PLC0415 - heavy
+    import numpy as np
 
     return times(np.array([NOT_A_TIME if value is None else value for value in values], dtype=np.int64))
 
 
 def times(stamps: NDArray[np.int64]) -> Any:
     """Return ms since epoch as datetime64[ms, UTC]; NaT for `NOT_A_TIME`."""
-    import pandas as pd  # noqa: PLC0415 - heavy
+    import pandas as pd
 
     return pd.DatetimeIndex(stamps.view("datetime64[ms]"), tz="UTC")
