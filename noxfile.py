@@ -98,10 +98,10 @@ def examples(session: nox.Session) -> None:
 
 @nox.session
 def qlib(session: nox.Session) -> None:
-    """Run workflows of real Qlib and LightGBM on a small provider folder."""
+    """Run real Qlib and LightGBM on a small provider folder: its workflows in aqrec, and all of it on aqrec stores."""
     prepare(session, "test")
     if session.virtualenv.venv_backend != "none":
-        session.install("pyqlib>=0.9.7", "lightgbm>=4", silent=True)
+        session.install("pyqlib>=0.9.7", "lightgbm>=4", "mongomock>=4", silent=True)
     elif importlib.util.find_spec("qlib") is None:
         session.error("Qlib is not installed here: run the session without --no-venv")
     session.run("pytest", "tests/qlib", *session.posargs)
