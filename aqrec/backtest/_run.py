@@ -29,7 +29,7 @@ from ._results import Indicator, Position
 from ._signal import Signal, signal_days, signal_instruments, signal_series
 from ._step import Book, signal_of
 
-__all__ = ["backtest", "market_of"]
+__all__ = ["EXCHANGE_KEYS", "backtest", "holdings_of", "market_of"]
 
 PortfolioMetrics = dict[str, tuple[pd.DataFrame, dict[pd.Timestamp, Position]]]
 Indicators = dict[str, tuple[pd.DataFrame, Indicator]]
@@ -39,7 +39,7 @@ Quotes = Market | pd.DataFrame | str | os.PathLike[str]
 _FREQUENCY = "1day"
 _RULES = {"region": one_of(*REGIONS), "qlib_compat": flag}
 _OWN_KEYS = {"exchange", "freq", "subscribe_fields"}
-_EXCHANGE_KEYS = frozenset(inspect.signature(Exchange).parameters) - {"quotes", "region"} | _OWN_KEYS
+EXCHANGE_KEYS = frozenset(inspect.signature(Exchange).parameters) - {"quotes", "region"} | _OWN_KEYS
 
 
 def backtest(
@@ -136,7 +136,7 @@ def backtest(
     check_arguments({**_RULES, "pos_type": one_of("Position")}, locals())
     benchmark_names(benchmark)
     rules = {} if exchange_kwargs is None else exchange_kwargs
-    check_keys("exchange_kwargs", rules, _EXCHANGE_KEYS)
+    check_keys("exchange_kwargs", rules, EXCHANGE_KEYS)
     planner = made(strategy, "strategy", pred, qlib_compat=qlib_compat)
     if not callable(getattr(planner, "generate_orders", None)):
         raise InvalidInputError(f"the strategy has no method generate_orders: {planner!r}")
@@ -148,7 +148,7 @@ def backtest(
 
     given = signal_of(planner)
     series = None if given is None else signal_series(given)
-    holdings = _holdings(account)
+    holdings = holdings_of(account)
     scored = set[str]() if series is None else signal_instruments(series)
     named = {*holdings, *scored}
     shared = rules.get("exchange")
@@ -277,7 +277,7 @@ def _exchange(
     return Exchange(market, **arguments)
 
 
-def _holdings(account: Any) -> dict[str, tuple[float, float | None]]:
+def holdings_of(account: Any) -> dict[str, tuple[float, float | None]]:
     """Return amounts and prices to begin with."""
     if not isinstance(account, Mapping):
         _number("account", account)

@@ -6,7 +6,7 @@ import difflib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path as FilePath
 from types import ModuleType
 from typing import Any
@@ -15,8 +15,12 @@ from aqrec.errors import InvalidInputError, InvalidNameError
 from aqrec.format._names import check_name
 from aqrec.tasks._documents import Document, Path, Problems
 from aqrec.tasks._instances import Named, factory_of, module_of, named, parameters, pickle_path
+from aqrec.tasks._order import Found, check_order
 from aqrec.tasks._reading import BASE
-from aqrec.tasks._records import in_templates, record_factory
+from aqrec.tasks._records import in_templates, market_of_qlib, record_factory
+from aqrec.tasks._trading import TradingCheck, is_trading
+from aqrec.tasks._types import expectation
+from aqrec.templates._backtest_plan import backtest_plan, check_prices
 
 __all__ = ["check_task", "check_workflow", "has_qlib"]
 
@@ -144,22 +148,68 @@ class _Check:
                 self.problems.add(path, f"the key {key} is missing", key=True)
         records = task.get("record", [])
         if isinstance(records, list):
-            for number, record in enumerate(records):
-                self._record((*path, "record", number), record)
+            found = [self._record((*path, "record", number), record) for number, record in enumerate(records)]
         elif records is not None:
-            self._record((*path, "record"), records)
+            found = [self._record((*path, "record"), records)]
+        else:
+            found = []
+        check_order(self.problems, found)
+        self._prices(found)
 
-    def _record(self, path: Path, config: Any) -> None:
+    def _record(self, path: Path, config: Any) -> Found:
         self._placeholders(path, config)
-        if self._form(path, config):
-            self._class(
-                path,
-                config,
-                lambda one: record_factory(one, self._templates),
-                "generate",
-                given=("recorder", "model", "dataset"),
-            )
-            self._nested((*path, "kwargs"), _kwargs(config), in_record=True)
+        nothing = Found(path, None, {})
+        if not self._form(path, config):
+            return nothing
+        factory = self._class(
+            path,
+            config,
+            lambda one: record_factory(one, self._templates),
+            "generate",
+            given=("recorder", "model", "dataset"),
+        )
+        self._nested((*path, "kwargs"), _kwargs(config), in_record=True)
+        kwargs = _kwargs(config) or {}
+        if factory is None or not isinstance(kwargs, Mapping):
+            return nothing
+        if is_trading(factory):
+            TradingCheck(self.problems, self._known, self._arguments).record(path, kwargs)
+        return Found(path, factory, kwargs)
+
+    def _prices(self, records: Iterable[Found]) -> None:
+        """Look for the prices of those records that trade, as running the workflow will."""
+        config = self.document.tree.plain()
+        dataset = config["task"].get("dataset")
+        settings = config.get("qlib_init")
+        if not isinstance(settings, Mapping | None):
+            return
+        if market_of_qlib(settings) or self._may_give_prices(dataset):
+            return
+        for path, factory, kwargs in records:
+            if factory is None or not is_trading(factory) or kwargs.get("quotes") is not None:
+                continue
+            try:
+                plan = backtest_plan(
+                    kwargs.get("config"), None, None, None, quotes=None, region="cn", qlib_compat=False
+                )
+                check_prices(_name(factory), plan)
+            except InvalidInputError as error:
+                if "no prices" in str(error):
+                    self.problems.add(
+                        (*path, "kwargs"), f"{error}; or let the data set have a method quotes()"
+                    )
+
+    def _may_give_prices(self, dataset: Any) -> bool:
+        """Whether a data set, or what makes it, has prices; also if that cannot be told."""
+        if not isinstance(dataset, str | Mapping):
+            return callable(getattr(dataset, "quotes", None))
+        if pickle_path(dataset) is not None:
+            return True
+        try:
+            maker, _ = factory_of(dataset)
+        except Exception:  # noqa: BLE001 - which is told where the data set is checked
+            return True
+        return not isinstance(maker, type) or callable(getattr(maker, "quotes", None))
 
     def _instance(self, path: Path, config: Any, method: str | None) -> None:
         if not isinstance(config, str | Mapping | None | bool | int | float | list | tuple):
@@ -207,12 +257,12 @@ class _Check:
         method: str | None,
         *,
         given: Collection[str] = (),
-    ) -> None:
-        """Look a class up, and compare the arguments with its parameters."""
+    ) -> Callable[..., Any] | None:
+        """Look a class up, and compare the arguments with its parameters; return it, if it is good."""
         record = bool(given)
         wanted = self._wanted(config, record=record)
         if _is_qlib(wanted) and not self._needs_qlib(path):
-            return
+            return None
         in_dict = isinstance(config, dict)
         place = (*path, "class") if in_dict else path
         try:
@@ -225,25 +275,29 @@ class _Check:
                     names = [name for name in dir(module) if name[0] != "_" and name[0].isupper() == capital]
                     hint = _near(wanted.name, names)
                     self.problems.add(place, f"module {module.__name__} has no {wanted.name!r}{hint}")
-                    return
+                    return None
             factory, kwargs = find(
                 config if isinstance(_kwargs(config), dict | None) else {**config, "kwargs": {}}
             )
         except InvalidInputError as error:
             self.problems.add(place, str(error))
-            return
+            return None
         except Exception as error:  # noqa: BLE001 - whatever a module raises while it is imported
             self.problems.add(place, f"importing it fails: {type(error).__name__}: {error}")
-            return
+            return None
         if not callable(factory):
             self.problems.add(place, f"is a {type(factory).__name__}, which cannot be called")
-            return
+            return None
         if method is not None and isinstance(factory, type) and not callable(getattr(factory, method, None)):
             self.problems.add(place, f"{factory.__name__} has no method {method}()")
         elif record and "recorder" not in (parameters(factory) or {"recorder"}):
             self.problems.add(place, f"{_name(factory)} takes no recorder, so it is no record template")
-        elif isinstance(_kwargs(config), dict | None):
-            self._arguments(path, factory, kwargs, given)
+        else:
+            if isinstance(_kwargs(config), dict | None):
+                self._arguments(path, factory, kwargs, given)
+            found: Callable[..., Any] = factory
+            return found
+        return None
 
     def _wanted(self, config: Any, *, record: bool) -> Named | None:
         if isinstance(config, Mapping) and not isinstance(config.get("class", config.get("func")), str):
@@ -264,6 +318,8 @@ class _Check:
                 free = sorted(set(known) - set(given))
                 hint = _near(key, free) or (f"; it has {', '.join(free)}" if free else "; it has none")
                 self.problems.add((*path, "kwargs", key), f"{name} has no parameter {key!r}{hint}", key=True)
+            elif (wanted := expectation(factory, key, kwargs[key])) is not None:
+                self._expected((*path, "kwargs", key), wanted, kwargs[key])
         missing = [
             key
             for key, parameter in known.items()

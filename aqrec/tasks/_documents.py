@@ -144,6 +144,11 @@ class Problems:
             problem = WorkflowProblem(name, text, place.file, place.line, place.column, place.source)
         self._found[problem] = None
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._found)
+
     def raise_any(self) -> None:
         """Raise `InvalidWorkflowError` if there are any."""
         if self._found:

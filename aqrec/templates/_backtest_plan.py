@@ -12,11 +12,13 @@ from aqrec.errors import InvalidInputError
 
 __all__ = [
     "ANALYSED_TWICE",
+    "BACKTEST_KEYS",
     "PICTURES",
     "BacktestPlan",
     "backtest_plan",
     "check_passes",
     "check_prices",
+    "is_qlibs",
     "multi_pass_files",
     "portfolio_files",
 ]
@@ -55,7 +57,7 @@ _EXECUTOR: dict[str, Any] = {
     "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
 }
 _OURS = {"SimulatorExecutor", "TopkDropoutStrategy"}
-_BACKTEST_KEYS = {"account", "benchmark", "end_time", "exchange_kwargs", "pos_type", "start_time"}
+BACKTEST_KEYS = {"account", "benchmark", "end_time", "exchange_kwargs", "pos_type", "start_time"}
 _FREQUENCY = re.compile(r"(\d*)(month|mon|week|w|day|d|minute|min)", re.IGNORECASE)
 _UNITS = {"month": "month", "mon": "month", "week": "week", "w": "week", "day": "day", "d": "day"}
 
@@ -106,7 +108,7 @@ def backtest_plan(
     backtest: Any = given["backtest"]
     if not isinstance(backtest, dict):
         raise InvalidInputError(f"config['backtest'] is {backtest!r}; give a dict")
-    _check_keys(backtest, set(), _BACKTEST_KEYS, "config['backtest']")
+    _check_keys(backtest, set(), BACKTEST_KEYS, "config['backtest']")
     executor = given.get("executor") or _copy(_EXECUTOR)
     reported, levels = _frequencies(executor)
     if not reported:
@@ -175,7 +177,7 @@ def check_prices(template: str, plan: BacktestPlan) -> None:
     """Refuse a plan that has no prices to trade at."""
     exchange = plan.backtest.get("exchange_kwargs")
     shared = isinstance(exchange, Mapping) and "exchange" in exchange
-    if plan.quotes is None and not shared and not (_is_qlibs(plan.strategy) or _is_qlibs(plan.executor)):
+    if plan.quotes is None and not shared and not (is_qlibs(plan.strategy) or is_qlibs(plan.executor)):
         raise InvalidInputError(
             f"{template} has no prices to trade at: give quotes=…, a table with the columns instrument, datetime and $close, "
             "or the path or URL of one or of a data folder of Qlib"
@@ -187,7 +189,7 @@ def _frequencies(executor: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     reported: list[str] = []
     levels: list[str] = []
     # aqrec's own reports unless told otherwise, Qlib's do not.
-    reports = not _is_qlibs(executor)
+    reports = not is_qlibs(executor)
     while isinstance(executor, Mapping):
         keywords = cast("Mapping[str, Any]", executor.get("kwargs") or {})
         levels.append(_normal("config['executor']: time_per_step", keywords.get("time_per_step", "day")))
@@ -197,7 +199,7 @@ def _frequencies(executor: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (tuple(reported), tuple(levels)) if levels else (("1day",), ("1day",))
 
 
-def _is_qlibs(config: Any) -> bool:
+def is_qlibs(config: Any) -> bool:
     """Whether a strategy or an executor is one that only Qlib has."""
     if not isinstance(config, Mapping) or not isinstance(config.get("class"), str):
         return False

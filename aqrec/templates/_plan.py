@@ -81,11 +81,7 @@ class Template:
     def _inputs(self, *args: Any, **kwargs: Any) -> Files:
         """Return what `generate`, called with these arguments, needs."""
         del args, kwargs
-        needed: Files = {}
-        for parent in self._parents():
-            for path in parent._promised():
-                needed.setdefault(path, parent)
-        return needed
+        return self.needs()
 
     @classmethod
     def _parents(cls) -> Iterator[type[Template]]:
@@ -122,7 +118,17 @@ class Template:
         return f"{type(self).__name__}: run {run_id} has none of {tried}; generate that template on it first"
 
     @classmethod
-    def _promised(cls) -> Sequence[str]:
+    def needs(cls) -> Files:
+        """Return what any instance needs, by the templates that this one depends on."""
+        needed: Files = {}
+        for parent in cls._parents():
+            for path in parent.promises():
+                needed.setdefault(path, parent)
+        return needed
+
+    @classmethod
+    def promises(cls) -> Sequence[str]:
+        """Return the paths of the files that any instance makes."""
         # The constructor's arguments, a model or a data set, are not known to a template that comes later.
         blank = object.__new__(cls)
         try:

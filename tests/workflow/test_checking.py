@@ -119,7 +119,7 @@ task:
     ("change", "message"),
     [
         ("experiment_name: 3", "experiment_name: expected text, not a number"),
-        ("experiment_name: ''", "experiment_name: experiment name '': use 1 to"),
+        ("experiment_name: ''", "experiment_name: experiment name '' is empty"),
         ("qlib_init: [1]", "qlib_init: expected a mapping of the arguments of qlib.init(), not a list"),
         ("sys: 3", "sys: expected a mapping with the keys path and rel_path, not a number"),
         ("sys: {path: [3]}", "sys.path: expected a folder or a list of folders, not a list"),
@@ -189,6 +189,161 @@ def test_modules_of_ones_own_lie_where_the_file_says(tmp_path: Path, monkeypatch
     assert str(tmp_path / "mine") in sys.path
     # What is recorded can be run from anywhere.
     assert config["sys"]["rel_path"] == [str(tmp_path / "mine")]
+
+
+TRADING = """\
+    - class: PortAnaRecord
+      kwargs:
+        plots: 'yes'
+        config:
+          strategy:
+            class: TopkDropoutStrategy
+            module_path: qlib.contrib.strategy
+            kwargs:
+              signal: <PRED>
+              topk: '50'
+              n_dropp: 5
+              risk_degree: 2
+          executor:
+            class: SimulatorExecutor
+            module_path: qlib.backtest.executor
+            kwargs:
+              time_per_step: day
+              generate_metrics: true
+          backtest:
+            start_time: 2024-01-05
+            end_time: 2024-01-02
+            account: lots
+            benchmark: 3
+            acount: 1
+            exchange_kwargs:
+              open_cost: -1
+              deal_price: [close]
+              limit_treshold: 0.1
+"""
+
+
+@pytest.mark.usefixtures("no_qlib")
+def test_what_a_portfolio_record_is_told_is_checked_to_the_last_key(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("class: Panel", "class: PricedPanel")
+        + "  record:\n    - class: SignalRecord\n"
+        + TRADING
+    )
+    problems = found(tmp_path, text)
+    inside = "task.record[1].kwargs.config"
+    expected = {
+        8: "task.record[1].kwargs.plots: expected true or false, not text",
+        13: f"{inside}.strategy.kwargs: TopkDropoutStrategy needs n_drop",
+        15: f"{inside}.strategy.kwargs.topk: expected a whole number, not text",
+        16: f"{inside}.strategy.kwargs.n_dropp: TopkDropoutStrategy has no parameter 'n_dropp'; did you mean n_drop?",
+        23: f"{inside}.executor.kwargs.generate_metrics: SimulatorExecutor has no parameter 'generate_metrics'",
+        26: f"{inside}.backtest.end_time: is before start_time, 2024-01-05",
+        27: f"{inside}.backtest.account: account must be a number",
+        28: f"{inside}.backtest.benchmark: the benchmark must be an instrument",
+        29: f"{inside}.backtest.acount: unknown key; did you mean account?",
+        31: f"{inside}.backtest.exchange_kwargs.open_cost: open_cost must be a finite number from 0 on, not -1",
+        32: f"{inside}.backtest.exchange_kwargs.deal_price: deal_price must be a field or a pair",
+        33: f"{inside}.backtest.exchange_kwargs.limit_treshold: unknown key; did you mean limit_threshold?",
+    }
+    assert [line for line, _ in problems] == list(expected)
+    for line, message in problems:
+        assert message.startswith(expected[line or 0]), message
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ("{config: 3}", "kwargs.config: expected a mapping"),
+        ("{config: {strategy: {class: Mine}, backtest: {}}}", "strategy.class: aqrec has no 'Mine'; it has"),
+        ("{config: {strategy: {kwargs: {}}, backtest: {}}}", "strategy: the key class is missing"),
+        (
+            "{config: {strategy: {class: TopkDropoutStrategy, kwargs: 3}, backtest: 4}}",
+            "strategy.kwargs: expec",
+        ),
+        ("{config: {backtest: {}}}", "config: the key strategy is missing"),
+        (
+            (
+                "{config: {strategy: {class: TopkDropoutStrategy, kwargs: {signal: <PRED>, topk: -1, n_drop: 1}}, "
+                "backtest: {}}}"
+            ),
+            "strategy.kwargs.topk: topk must be a whole number from 0 on, not -1",
+        ),
+        (
+            (
+                "{config: {strategy: {class: TopkDropoutStrategy, "
+                "kwargs: {signal: <PRED>, topk: 3, n_drop: 1, method_buy: random}}, backtest: {}}}"
+            ),
+            "strategy.kwargs: a random method needs rng",
+        ),
+        ("{risk_analysis_freq: week}", "kwargs.risk_analysis_freq: risk_analysis_freq names '1week'"),
+        ("{indicator_analysis_method: middle}", "indicator_analysis_method is 'middle'"),
+        ("{region: eu}", "kwargs.region: expected 'cn' or 'us' or 'tw', not text"),
+        (
+            (
+                "{config: {strategy: {class: TopkDropoutStrategy, kwargs: {signal: <PRED>, topk: 3, n_drop: 1}}, "
+                "executor: {class: SimulatorExecutor, kwargs: {generate_portfolio_metrics: false}}, backtest: {}}}"
+            ),
+            "config['executor'] reports nothing",
+        ),
+    ],
+)
+def test_what_a_portfolio_record_cannot_be_told_is_refused(tmp_path: Path, kwargs: str, message: str) -> None:
+    text = GOOD.replace("class: Panel", "class: PricedPanel") + (
+        f"  record:\n    - class: SignalRecord\n    - class: PortAnaRecord\n      kwargs: {kwargs}\n"
+    )
+    assert any(message in said and line == 7 for line, said in found(tmp_path, text)), found(tmp_path, text)
+
+
+def test_a_portfolio_record_without_prices_is_told(tmp_path: Path) -> None:
+    records = "  record:\n    - class: SignalRecord\n    - class: PortAnaRecord\n"
+    [(line, message)] = found(tmp_path, GOOD + records)
+    assert line == 6
+    assert message.startswith("task.record[1].kwargs: PortAnaRecord has no prices to trade at: give quotes=")
+    (tmp_path / "w.yaml").write_text(GOOD + records + "      kwargs: {quotes: prices.parquet}\n")
+    blocking.check(tmp_path / "w.yaml")
+    (tmp_path / "w.yaml").write_text(GOOD.replace("class: Panel", "class: PricedPanel") + records)
+    blocking.check(tmp_path / "w.yaml")
+
+
+def test_records_that_come_before_what_they_need_are_told(tmp_path: Path) -> None:
+    text = f"""{GOOD}  record:
+    - class: SigAnaRecord
+    - class: SignalRecord
+    - class: AsyncNote
+      module_path: tests.workflow.parts
+    - class: SignalMseRecord
+"""
+    assert found(tmp_path, text) == [
+        (
+            5,
+            "task.record[0]: SigAnaRecord needs 'pred.pkl', which SignalRecord makes: move it behind that record",
+        )
+    ]
+    text = f"{GOOD}  record: {{class: SigAnaRecord}}\n"
+    [(line, message)] = found(tmp_path, text)
+    assert (line, message.rpartition(": ")[2]) == (4, "put SignalRecord before it")
+    (tmp_path / "w.yaml").write_text(text.replace("SigAnaRecord", "SigAnaRecord, kwargs: {on_missing: skip}"))
+    blocking.check(tmp_path / "w.yaml")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("{factor: high}", "task.model.kwargs.factor: expected a number, not text"),
+        ("{noise: 'no'}", "task.model.kwargs.noise: expected a number, not text"),
+    ],
+)
+def test_text_where_a_number_is_annotated_is_told(tmp_path: Path, model: str, message: str) -> None:
+    text = GOOD.replace("{class: Mean,", f"{{class: Mean, kwargs: {model},")
+    assert [said for _, said in found(tmp_path, text)] == [message]
+
+
+def test_annotations_of_others_are_not_taken_at_their_word(tmp_path: Path) -> None:
+    """A whole number may stand for a float, null for anything, and a list for what it likes."""
+    for kwargs in ("{factor: 2}", "{factor: null}", "{factor: [1, 2]}", "{when: text}", "{factor: <MODEL>}"):
+        (tmp_path / "w.yaml").write_text(GOOD.replace("{class: Mean,", f"{{class: Mean, kwargs: {kwargs},"))
+        blocking.check(tmp_path / "w.yaml")
 
 
 def test_a_dict_may_have_keys_of_its_own() -> None:

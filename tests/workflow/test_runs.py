@@ -140,12 +140,12 @@ def test_objects_may_stand_for_their_configs(face: Face) -> None:
         "record": {"class": parts.LastDay, "kwargs": {"count": 2}},
         "reweighter": {"class": "NotARecord", "module_path": PARTS, "kwargs": {"size": 4}},
     }
-    with pytest.raises(aqrec.errors.MissingInputError, match="SignalRecord"):
+    with pytest.raises(InvalidWorkflowError, match=r"LastDay needs 'pred\.pkl', which SignalRecord makes"):
         face("task_train", task, "alpha", uri=face.uri)
-    assert model.fitted
-    assert model.weights.size == 4
+    assert not model.fitted, "what is missing is told before anything is trained"
     task["record"] = [{"class": "SignalRecord"}, task["record"]]
     recorder = face("task_train", task, "alpha", uri=face.uri)
+    assert model.weights.size == 4
     assert recorder.list_params()["model"] == f"{PARTS}.Mean"
     assert recorder.list_metrics()["last"] == pytest.approx(3 * dataset._rows["x"].iloc[-2])
 
