@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from aqrec.errors import InvalidInputError
 from aqrec.tasks._documents import Path, Problems
-from aqrec.templates._plan import Template
+from aqrec.templates._plan import Template, files_needed, files_promised
 
 __all__ = ["Found", "check_order"]
 
@@ -41,7 +41,7 @@ def check_order(problems: Problems, records: Sequence[Found]) -> None:
             return
         if kwargs.get("on_missing", "raise") == "raise":
             try:
-                lacking = {file: maker for file, maker in factory.needs().items() if file not in made}
+                lacking = {file: maker for file, maker in files_needed(factory).items() if file not in made}
             except InvalidInputError as error:
                 problems.add(path, str(error))
                 continue
@@ -62,6 +62,6 @@ def _makes(factory: Any, file: str) -> bool:
 
 def _promises(template: type[Template]) -> set[str]:
     try:
-        return set(template.promises())
+        return set(files_promised(template))
     except InvalidInputError:  # its files depend on what it is told; whoever depends on it is told so
         return set()

@@ -18,6 +18,8 @@ __all__ = [
     "by_folder",
     "check_on_missing",
     "check_recorder",
+    "files_needed",
+    "files_promised",
 ]
 
 R = TypeVar("R")
@@ -81,25 +83,12 @@ class Template:
     def _inputs(self, *args: Any, **kwargs: Any) -> Files:
         """Return what `generate`, called with these arguments, needs."""
         del args, kwargs
-        return self.needs()
-
-    @classmethod
-    def _parents(cls) -> Iterator[type[Template]]:
-        """Yield the templates whose files this one needs, the nearest first, each once."""
-        waiting: deque[type[Template]] = deque((cls,))
-        seen: set[type[Template]] = {cls}
-        while waiting:
-            template = waiting.popleft()
-            for parent in (template.depend_cls, *template.requires):
-                if parent is not None and parent not in seen:
-                    seen.add(parent)
-                    waiting.append(parent)
-                    yield parent
+        return files_needed(type(self))
 
     def _places(self, name: str, parents: bool) -> Files:
         """Return where a file may be, the nearest place first."""
         places: Files = {}
-        for template in (type(self), *(self._parents() if parents else ())):
+        for template in (type(self), *(_parents(type(self)) if parents else ())):
             places.setdefault(template.get_path(name), template)
         return places
 
@@ -117,32 +106,45 @@ class Template:
         tried = ", ".join(f"{path!r} (would be made by {maker.__name__})" for path, maker in places.items())
         return f"{type(self).__name__}: run {run_id} has none of {tried}; generate that template on it first"
 
-    @classmethod
-    def needs(cls) -> Files:
-        """Return what any instance needs, by the templates that this one depends on."""
-        needed: Files = {}
-        for parent in cls._parents():
-            for path in parent.promises():
-                needed.setdefault(path, parent)
-        return needed
-
-    @classmethod
-    def promises(cls) -> Sequence[str]:
-        """Return the paths of the files that any instance makes."""
-        # The constructor's arguments, a model or a data set, are not known to a template that comes later.
-        blank = object.__new__(cls)
-        try:
-            names = blank.list()
-        except AttributeError as error:
-            raise InvalidInputError(
-                f"{cls.__name__}.list() reads {error.name!r}, which only an instance has, but other "
-                f"templates depend on the class: give {error.name!r} a default in the body of {cls.__name__}"
-            ) from error
-        return [cls.get_path(name) for name in file_names(cls, names)]
-
 
 Files = dict[str, type[Template]]
 """Artifact paths, each with the template that makes it"""
+
+
+def files_needed(template: type[Template]) -> Files:
+    """Return what any instance of a template needs."""
+    needed: Files = {}
+    for parent in _parents(template):
+        for path in files_promised(parent):
+            needed.setdefault(path, parent)
+    return needed
+
+
+def files_promised(template: type[Template]) -> Sequence[str]:
+    """Return the paths of the files that any instance of a template makes."""
+    # The constructor's arguments, a model or a data set, are not known to a template that comes later.
+    blank = object.__new__(template)
+    try:
+        names = blank.list()
+    except AttributeError as error:
+        raise InvalidInputError(
+            f"{template.__name__}.list() reads {error.name!r}, which only an instance has, but other "
+            f"templates depend on the class: give {error.name!r} a default in the body of {template.__name__}"
+        ) from error
+    return [template.get_path(name) for name in file_names(template, names)]
+
+
+def _parents(template: type[Template]) -> Iterator[type[Template]]:
+    """Yield the templates whose files a template needs, the nearest first, each once."""
+    waiting: deque[type[Template]] = deque((template,))
+    seen: set[type[Template]] = {template}
+    while waiting:
+        one = waiting.popleft()
+        for parent in (one.depend_cls, *one.requires):
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                waiting.append(parent)
+                yield parent
 
 
 def by_folder(paths: Iterable[str]) -> dict[str, set[str]]:
