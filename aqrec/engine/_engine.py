@@ -21,7 +21,7 @@ from aqrec.engine._alive import Alive
 from aqrec.engine._batch import drain
 from aqrec.engine._buffer import Buffer, Schema
 from aqrec.engine._failures import Failures
-from aqrec.engine._log import Log
+from aqrec.engine._log import AppendLog, Log
 from aqrec.engine._marker import ensure_marker
 from aqrec.engine._outage import Flush, Outage
 from aqrec.engine._pace import Pace, gather
@@ -406,10 +406,13 @@ class Engine:
                     told = catalog.mark()
                     # Points that are sealed, which `told` says, need no journal.
                     spare = journal.spare(self._sealer.needs) if self._sealer is not None else 0
-                    if not spare:
-                        await journal.commit()
-                    await self.outage.drain()
-                    await catalog.commit(told)
+                    if isinstance(journal, AppendLog) and isinstance(catalog, AppendLog):
+                        await journal.commit_before(catalog)
+                    else:
+                        if not spare:
+                            await journal.commit()
+                        await self.outage.drain()
+                        await catalog.commit(told)
                     if spare:
                         journal.drop(spare)
                     break

@@ -267,37 +267,74 @@ class AppendLog(Log):
     async def commit(self, count: int | None = None) -> None:
         del count  # a sync reaches all that was written
         async with self._committing:
-            if not self._pending:
-                return
-            if self._rested:
-                self._retire()
-            if self._appender is None:
-                await self._begin()
+            await self._commit_alone()
+
+    async def commit_before(self, other: AppendLog) -> None:
+        """Commit, then `other`; a worker thread is asked once where both files are open."""
+        async with self._committing, other._committing:
             begun = time.time()
-            self.hand_over()
-            appender = self._appender
-            if appender is None:
-                raise self.failed or StorageError("the journal could not be written")
-            handed = self._handed
-            self._syncing = True
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, appender.sync)
-            except Exception as error:
-                self._syncing = False
+            if self._hand_on() and other._hand_on():
+                await self._sync(begun, self, other)
+            else:
+                await self._commit_alone()
+                await other._commit_alone()
+
+    async def _commit_alone(self) -> None:
+        if not self._pending:
+            return
+        if self._rested:
+            self._retire()
+        if self._appender is None:
+            await self._begin()
+        begun = time.time()
+        self.hand_over()
+        if self._appender is None:
+            raise self.failed or StorageError("the journal could not be written")
+        await self._sync(begun, self)
+
+    def _hand_on(self) -> bool:
+        """Hand over to the file that is open; return whether there is one that took it."""
+        if self._pending and self._rested:
+            self._retire()
+        self.hand_over()
+        return self.ready
+
+    @staticmethod
+    async def _sync(begun: float, *logs: AppendLog) -> None:
+        """Make durable what was handed over since `begun`, in the order of the logs; their locks are held and their files open."""
+        work = [
+            (log, log._appender, log._handed) for log in logs if log._appender is not None and log._pending
+        ]
+        for log, _, _ in work:
+            log._syncing = True
+        try:
+            appenders = [appender for _, appender, _ in work]
+            done, error = await asyncio.get_running_loop().run_in_executor(None, _sync_in_order, appenders)
+        finally:
+            for log, _, _ in work:
+                log._syncing = False
+        for log, appender, _ in work[done:]:
+            if error is not None and log is work[done][0]:
                 _close(appender)
-                self._abandon(failure := failure_of(error))
-                raise failure from error
-            finally:
-                self._syncing = False
-            if time.time() - begun > _REST and self._appender is appender:
-                self._abandon(StorageError("the machine slept while a file was written; it is written again"))
-            if self._appender is not appender:  # a write failed meanwhile; all of it goes to the next file
+                log._abandon(failure_of(error))
+            elif log._appender is not appender:  # a write failed meanwhile
                 _close(appender)
-                raise self.failed or StorageError("the journal could not be written")
-            self._settle(handed)
-            self._handed -= handed
-            if self._segment is not None and self._segment.size >= self._rotate:
-                await self._finish(self._segment, appender)
+        for log, appender, handed in work[:done]:
+            await log._synced(appender, handed, begun)
+        if error is not None:
+            raise failure_of(error) from error
+
+    async def _synced(self, appender: Appender, handed: int, begun: float) -> None:
+        """Count the first `handed` frames as durable."""
+        if time.time() - begun > _REST and self._appender is appender:
+            self._abandon(StorageError("the machine slept while a file was written; it is written again"))
+        if self._appender is not appender:  # a write failed meanwhile; all of it goes to the next file
+            _close(appender)
+            raise self.failed or StorageError("the journal could not be written")
+        self._settle(handed)
+        self._handed -= handed
+        if self._segment is not None and self._segment.size >= self._rotate:
+            await self._finish(self._segment, appender)
 
     async def _finish(self, segment: Segment, appender: Appender) -> None:
         handed, self._handed = self._handed, 0
@@ -381,6 +418,16 @@ class SegmentLog(Log):
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         """Nothing: every segment is finished when it is put."""
         del keep
+
+
+def _sync_in_order(appenders: list[Appender]) -> tuple[int, Exception | None]:
+    """Sync until one fails; return how many were, and why the next was not."""
+    for at, appender in enumerate(appenders):
+        try:
+            appender.sync()
+        except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
+            return at, error
+    return len(appenders), None
 
 
 def failure_of(error: Exception) -> AqrecError:

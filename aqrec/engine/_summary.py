@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,6 +13,9 @@ from aqrec.format._points import PointsFrame, columns
 from aqrec.format._records import Event, MetricSummary, PointsDropped
 
 __all__ = ["RunState", "drops"]
+
+_FEW = 256
+"""Points of a frame that are summarised one by one"""
 
 
 class RunState:
@@ -41,14 +45,10 @@ class RunState:
 
     def add(self, frame: PointsFrame) -> int:
         """Count a frame that is about to be written; return its points."""
-        data = columns(frame)
-        count = len(data.timestamps)
-        if count == 1:
-            step = None if data.steps is None else int(data.steps[0])
-            stamp, row = int(data.timestamps[0]), data.values[0].tolist()
-            fresh = [MetricSummary(1, step, stamp, value, value, value) for value in row]
-        else:
-            fresh = _summarise(data, count)
+        count = frame.count
+        fresh = (
+            _summarise_few(frame) if count * len(frame.keys) <= _FEW else _summarise(columns(frame), count)
+        )
         for key, summary in zip(frame.keys, fresh, strict=True):
             self.summaries[key] = merge_summary(self.summaries.get(key), summary)
             self.unsealed[key] = self.unsealed.get(key, 0) + count
@@ -72,6 +72,20 @@ def drops(states: Iterable[RunState], clock: HybridClock, writer: str) -> list[E
             state.dropped_told = dropped
             events.append(PointsDropped(clock=clock.now(), run_id=state.run_id, writer=writer, count=dropped))
     return events
+
+
+def _summarise_few(frame: PointsFrame) -> list[MetricSummary]:
+    """Do as `_summarise`, in less time than numpy takes to begin."""
+    head = 2 if frame.stepped else 1
+    rows = list(struct.iter_unpack(f"<{head}q{len(frame.keys)}d", frame.rows))
+    count = len(rows)
+    last = max(range(count), key=lambda at: (rows[at][:head], at))
+    step, stamp = (rows[last][0] if frame.stepped else None), rows[last][head - 1]
+    summaries: list[MetricSummary] = []
+    for values in list(zip(*rows, strict=True))[head:]:
+        known = [value for value in values if value == value] or values  # noqa: PLR0124 - NaN is not
+        summaries.append(MetricSummary(count, step, stamp, values[last], min(known), max(known)))
+    return summaries
 
 
 def _summarise(data: Any, count: int) -> list[MetricSummary]:

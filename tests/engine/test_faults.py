@@ -171,6 +171,39 @@ async def test_each_write_may_fail_once_in_any_way(
     assert await read(store.clean, recorder.id, "loss") == [(step, float(step)) for step in range(12)]
 
 
+@pytest.mark.parametrize("failing", ["journal/", "catalog/"])
+async def test_events_are_made_durable_behind_the_points_they_tell_of(failing: str, tmp_path: Path) -> None:
+    """A sync of points that fails leaves the events for later; one of events that fails leaves no points behind."""
+    syncs: list[tuple[str, bool]] = []
+    down = False
+
+    def plan(operation: str, key: str, _n: int) -> Any:
+        if operation != "append.sync":
+            return None
+        fails = down and key.startswith(failing) and not any(failed for _, failed in syncs)
+        syncs.append((key.partition("/")[0], fails))
+        return broken() if fails else None
+
+    store = Fixture("local", tmp_path, plan)
+    async with aqrec.ExperimentManager(store.url, options=options(sync=60.0)) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(step=0, loss=0)
+        await recorder.flush()
+        syncs.clear()
+        down = True
+        recorder.log_metrics(step=1, loss=1)
+        recorder.set_tags(a=1)
+        await recorder.flush()
+        points, events = ("journal", False), ("catalog", False)
+        if failing == "journal/":
+            assert syncs == [("journal", True), points, events]
+        else:
+            assert syncs == [points, ("catalog", True), events]
+        await recorder.end_run()
+    assert await read(store.clean, recorder.id, "loss") == [(0, 0.0), (1, 1.0)]
+
+
 async def test_a_full_disk_costs_time_and_no_data(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
