@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import json
 import zlib
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HistoryPart", "HistoryWriter", "read_history"]
+__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "read_histories"]
 
 _ROWS_PER_GROUP = 1_000_000
 _SMALL_GROUP = 131_072
@@ -188,16 +189,64 @@ class HistoryPart(msgspec.Struct):
     stamps: Any
     values: Any
 
+    def at(self, rows: Any) -> HistoryPart:
+        """Return some of the points; `rows` as NumPy takes it."""
+        return HistoryPart(
+            steps=None if self.steps is None else self.steps[rows],
+            absent=None if self.absent is None else self.absent[rows],
+            stamps=self.stamps[rows],
+            values=self.values[rows],
+        )
 
-def read_history(file: BinaryIO, *, key: str, run_id: str, footer: Footer | None = None) -> list[HistoryPart]:
-    """Return the points of one key and run; only row groups and columns that are needed are read.
+
+class After(msgspec.Struct, frozen=True):
+    """Which points are wanted: those with a step beyond `step`, logged after `stamp` (ms since epoch); None: any."""
+
+    step: int | None = None
+    stamp: int | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether all points are wanted."""
+        return self.step is None and self.stamp is None
+
+    def of(self, part: HistoryPart) -> HistoryPart | None:
+        """Return the points of a part that are wanted, or None if there is none."""
+        import numpy as np  # noqa: PLC0415
+
+        wanted = np.ones(len(part.values), np.bool_)
+        if self.step is not None:
+            if part.steps is None:
+                return None
+            wanted &= part.steps > self.step
+            if part.absent is not None:
+                wanted &= ~part.absent
+        if self.stamp is not None:
+            wanted &= part.stamps > self.stamp
+        if wanted.all():
+            return part
+        return part.at(wanted) if wanted.any() else None
+
+
+ALL: Final = After()
+
+
+def read_histories(
+    file: BinaryIO,
+    *,
+    keys: Collection[str],
+    run_id: str,
+    footer: Footer | None = None,
+    after: After = ALL,
+) -> dict[str, list[HistoryPart]]:
+    """Return the points of some keys of a run; only row groups and columns that are needed are read.
 
     Raises `CorruptError` for what is no history; checksums of pages are verified, and that of the footer if it is known.
     """
     try:
         if footer is not None:
             _check_footer(file, footer)
-        return _read(file, key, run_id)
+        return _read(file, keys, run_id, after)
     except AqrecError:
         raise
     except OSError as error:
@@ -215,41 +264,82 @@ def _check_footer(file: BinaryIO, footer: Footer) -> None:
     file.seek(0)
 
 
-def _read(file: BinaryIO, key: str, run_id: str) -> list[HistoryPart]:
-    import pyarrow.compute  # noqa: PLC0415
+def _read(file: BinaryIO, keys: Collection[str], run_id: str, after: After) -> dict[str, list[HistoryPart]]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    equal: Any = getattr(pyarrow.compute, "equal")  # noqa: B009 - made at run time, unknown to type checkers
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
-    names = parquet.schema_arrow.names
-    wanted = {"key": key} | ({"run_id": run_id} if "run_id" in names else {})
-    parts: list[HistoryPart] = []
+    metadata = pq.read_metadata(file)
+    names = metadata.schema.to_arrow_schema().names
+    texts = [name for name in ("key", "run_id") if name in names]
+    parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
+    wanted: dict[str, Collection[str]] = {"key": keys} | ({"run_id": [run_id]} if "run_id" in names else {})
+    found: dict[str, list[HistoryPart]] = {}
     for group in range(parquet.num_row_groups):
         row_group = parquet.metadata.row_group(group)
+        if not _may_be_after(row_group, names, after):
+            continue
+        only: dict[str, str] = {}
         mixed: list[str] = []
         possible = True
-        for column, value in wanted.items():
+        for column, values in wanted.items():
             statistics = row_group.column(names.index(column)).statistics
             if statistics is None or not statistics.has_min_max:
                 mixed.append(column)
                 continue
+            low, high = statistics.min, statistics.max
             # Writers may cut long texts in statistics, so a bound can be a prefix.
-            possible = (
-                possible
-                and statistics.min <= value
-                and (value <= statistics.max or value.startswith(statistics.max))
+            possible = possible and any(
+                low <= value and (value <= high or value.startswith(high)) for value in values
             )
-            if not statistics.min == statistics.max == value:
+            if low == high and low in values:
+                only[column] = low
+            else:
                 mixed.append(column)
-        if not possible:
-            continue
-        table = parquet.read_row_group(group, columns=[*mixed, "step", "timestamp", "value"])
-        for column in mixed:
-            table = table.filter(equal(table[column].cast("string"), wanted[column]))
-        if len(table):
-            parts.append(_part(table))
-        del table
-    return parts
+        if possible:
+            table = parquet.read_row_group(group, columns=[*mixed, "step", "timestamp", "value"])
+            for key, part in _parts(table, keys, run_id, only):
+                wanted_part = after.of(part)
+                if wanted_part is not None:
+                    found.setdefault(key, []).append(wanted_part)
+            del table
+    return found
+
+
+def _may_be_after(row_group: Any, names: list[str], after: After) -> bool:
+    """Whether a row group may have points that are wanted."""
+    for column, bound in (("step", after.step), ("timestamp", after.stamp)):
+        statistics = row_group.column(names.index(column)).statistics
+        if bound is not None and statistics is not None and statistics.has_min_max:
+            highest: int = statistics.max_raw
+            if highest <= bound:
+                return False
+    return True
+
+
+def _parts(
+    table: Any, keys: Collection[str], run_id: str, only: dict[str, str]
+) -> Iterator[tuple[str, HistoryPart]]:
+    """Yield the points of each key of a row group; `only` has columns that were not read, since they hold one text."""
+    part = _part(table)
+    here: NDArray[np.bool_] | None = None
+    if "run_id" in table.column_names:
+        texts, codes = _texts(table["run_id"])
+        here = codes == (texts.index(run_id) if run_id in texts else -1)
+    if "key" in only:
+        if here is None or here.any():
+            yield only["key"], part if here is None else part.at(here)
+        return
+    texts, codes = _texts(table["key"])
+    for code, key in enumerate(texts):
+        if key in keys:
+            rows = codes == code if here is None else (codes == code) & here
+            if rows.any():
+                yield key, part.at(rows)
+
+
+def _texts(column: Any) -> tuple[list[str], NDArray[np.int32]]:
+    array = column.unify_dictionaries().combine_chunks()
+    texts: list[str] = array.dictionary.to_pylist()
+    return texts, array.indices.to_numpy()
 
 
 def _part(table: Any) -> HistoryPart:

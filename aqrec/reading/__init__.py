@@ -6,12 +6,14 @@ from aqrec.reading._arrow import to_arrow
 from aqrec.reading._catalog import Catalog, EventLog
 from aqrec.reading._fields import Field, parse_fields
 from aqrec.reading._frame import to_frame
-from aqrec.reading._history import read_metric_history
+from aqrec.reading._histories import LEAST_POINTS, long_frame, thinned, wide_frame
+from aqrec.reading._history import frame_of, read_metric_history, read_points
 from aqrec.reading._pages import PageToken
 from aqrec.reading._runs import standing
 from aqrec.reading._selection import Selection
 
 __all__ = [
+    "LEAST_POINTS",
     "Answer",
     "Catalog",
     "EventLog",
@@ -19,9 +21,14 @@ __all__ = [
     "Field",
     "PageToken",
     "Selection",
+    "frame_of",
+    "long_frame",
     "parse_fields",
     "read_metric_history",
+    "read_points",
     "standing",
+    "thinned",
     "to_arrow",
     "to_frame",
+    "wide_frame",
 ]

@@ -6,7 +6,7 @@ import asyncio
 import io
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -16,7 +16,7 @@ from aqrec.errors import CorruptError, ObjectNotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
 from aqrec.format._frames import HEADER, POINTS, Damage, scan
-from aqrec.format._parquet import HistoryPart, read_history
+from aqrec.format._parquet import ALL, After, HistoryPart, read_histories
 from aqrec.format._points import columns, decode_points
 from aqrec.format._records import LogHeader
 from aqrec.reading._damage import report_damage
@@ -25,25 +25,36 @@ from aqrec.stores import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_metric_history"]
+__all__ = ["frame_of", "read_metric_history", "read_points"]
 
 logger = logging.getLogger("aqrec")
 
 _ATTEMPTS = 20
 _SMALL, _HEADER_BYTES, _AT_ONCE = 256 * 1024, 4096, 16
-_Found = tuple[int, HistoryPart]
-"""(number of the frame, its points)"""
+_Found = tuple[int, str, HistoryPart]
+"""(number of the frame, key, its points)"""
 
 
 async def read_metric_history(
     store: Store, document: Callable[[], Awaitable[RunDocument]], key: str
 ) -> pd.DataFrame:
-    """Return the history of one metric: ``step`` (Int64), ``timestamp`` (datetime64[ms, UTC]), ``value`` (float64).
+    """Return the history of one metric: ``step`` (Int64), ``timestamp`` (datetime64[ms, UTC]), ``value`` (float64)."""
+    (points,) = (await read_points(store, document, [key])).values()
+    return await asyncio.get_running_loop().run_in_executor(None, frame_of, points)
+
+
+async def read_points(
+    store: Store,
+    document: Callable[[], Awaitable[RunDocument]],
+    keys: Sequence[str] | None,
+    after: After = ALL,
+) -> dict[str, HistoryPart]:
+    """Return the points of some keys of a run (None: all), each ordered by step (absent first), then timestamp, then logging.
 
     `document` reads the run's document. It is asked again when a journal that it speaks of is gone, or lacks points: sealed or
     merged meanwhile.
     """
-    parts: list[HistoryPart] = []
+    parts: dict[str, list[HistoryPart]] = {}
     complete = False
     missing = ""
     lacking: set[str] | None = None
@@ -51,7 +62,7 @@ async def read_metric_history(
     for _ in range(_ATTEMPTS):
         gone: ObjectNotFoundError | None = None
         try:
-            parts, lacks, live = await _read_parts(store, doc, key)
+            parts, lacks, live = await _read_parts(store, doc, _keys_of(doc, keys), after)
         except ObjectNotFoundError as error:
             gone, lacks, live = error, None, True
         complete = lacks == set()
@@ -72,77 +83,93 @@ async def read_metric_history(
         doc, complete = latest, False
     if not complete:
         logger.error(
-            "aqrec: points of metric %r are missing in %s: a journal ends before the catalog says",
-            key,
+            "aqrec: points of metric %s are missing in %s: a journal ends before the catalog says",
+            ", ".join(map(repr, _keys_of(doc, keys))),
             store.url,
         )
-    return await asyncio.get_running_loop().run_in_executor(None, _frame, parts)
+    wanted = _keys_of(doc, keys)
+
+    def join() -> dict[str, HistoryPart]:
+        return {key: _joined(parts.pop(key, [])) for key in wanted}
+
+    return await asyncio.get_running_loop().run_in_executor(None, join)
 
 
-async def _read_parts(store: Store, doc: RunDocument, key: str) -> tuple[list[HistoryPart], set[str], bool]:
+def _keys_of(doc: RunDocument, keys: Sequence[str] | None) -> list[str]:
+    return (
+        list(keys) if keys is not None else sorted({key for known in doc.metrics.values() for key in known})
+    )
+
+
+async def _read_parts(
+    store: Store, doc: RunDocument, keys: list[str], after: After
+) -> tuple[dict[str, list[HistoryPart]], set[str], bool]:
     """Return the points, the listed keys of journals that lack some the document speaks of, and whether a journal was read."""
-    parts: list[HistoryPart] = []
+    parts: dict[str, list[HistoryPart]] = {}
     sealed_through: dict[str, int] = {}
-    counts: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
+
+    def add(writer: str, found: dict[str, list[HistoryPart]]) -> None:
+        for key, pieces in found.items():
+            parts.setdefault(key, []).extend(pieces)
+            counts[writer, key] += sum(len(part.values) for part in pieces)
+
     for sealed in sorted(doc.sealed, key=lambda part: (part.writer, part.through)):
         sealed_through[sealed.writer] = max(sealed.through, sealed_through.get(sealed.writer, -1))
-        if key in doc.metrics.get(sealed.writer, {}):
-            part = await store.get_stream(
-                sealed.key,
-                partial(read_history, key=key, run_id=doc.run_id, footer=sealed.footer),
-            )
-            parts.extend(part)
-            counts[sealed.writer] += _count(part)
+        known = doc.metrics.get(sealed.writer, {})
+        here = [key for key in keys if key in known]
+        if here:
+            read = partial(read_histories, keys=here, run_id=doc.run_id, footer=sealed.footer, after=after)
+            add(sealed.writer, await store.get_stream(sealed.key, read))
     lacking: set[str] = set()
     live = False
     for writer in sorted(doc.through):
-        after = sealed_through.get(writer, -1)
-        if doc.end_time is not None and doc.through[writer] <= after:
+        sealed_to = sealed_through.get(writer, -1)
+        if doc.end_time is not None and doc.through[writer] <= sealed_to:
             continue
         live = True
-        journal = await _read_journal(store, writer, doc.run_id, key, after)
-        parts.extend(journal.parts)
-        known = doc.metrics.get(writer, {}).get(key)
-        if max(journal.through, after) < doc.through[writer] or (
-            known is not None and not journal.damaged and counts[writer] + _count(journal.parts) < known.count
-        ):
+        journal = await _read_journal(store, writer, doc.run_id, keys, sealed_to, after)
+        add(writer, journal.parts)
+        lacks = max(journal.through, sealed_to) < doc.through[writer]
+        if after.everything and not journal.damaged:
+            known = doc.metrics.get(writer, {})
+            lacks = lacks or any(counts[writer, key] < known[key].count for key in keys if key in known)
+        if lacks:
             lacking |= {layout.journal_folder(writer), *journal.listed}
     return parts, lacking, live
 
 
-def _count(parts: list[HistoryPart]) -> int:
-    return sum(len(part.values) for part in parts)
-
-
 class _Journal(msgspec.Struct):
-    """What one writer's journal holds of a key: points, the number of the run's last frame, which keys were listed."""
+    """What one writer's journal holds of keys: points, the number of the run's last frame, which objects were listed."""
 
-    parts: list[HistoryPart]
+    parts: dict[str, list[HistoryPart]]
     through: int
     listed: list[str]
     damaged: bool
 
 
-async def _read_journal(store: Store, writer: str, run_id: str, key: str, after: int) -> _Journal:
-    """Return what the journal holds of a run's key."""
+async def _read_journal(
+    store: Store, writer: str, run_id: str, keys: list[str], sealed_to: int, after: After
+) -> _Journal:
+    """Return what the journal holds of some keys of a run, in frames beyond `sealed_to`."""
     infos = [info async for info in store.list(layout.journal_folder(writer)) if info.key.endswith(".seg")]
-    keys = sorted(info.key for info in infos)
+    segments = sorted(info.key for info in infos)
     small = await _small(store, [info.key for info in infos if info.size <= _SMALL])
     firsts = [
         _first(small[segment] if segment in small else await store.get(segment, end=_HEADER_BYTES))
-        for segment in keys
+        for segment in segments
     ]
     found: list[_Found] = []
     through = -1
     damaged = False
     in_doubt: set[int] = set()
-    for number, segment in enumerate(keys):
+    for number, segment in enumerate(segments):
         # Frames that a failed sync left in doubt are written again to the next segment, and those of a merged segment stay in its
         # originals for a while: either copy will do.
         again = min(firsts[number + 1 :], default=2**63)
 
         def read(file: BinaryIO, size: int, again: int = again) -> tuple[int, list[Damage]]:
-            return _scan(file, size, run_id, key, after, again, in_doubt, found)
+            return _scan(file, size, run_id, keys, sealed_to, again, in_doubt, found, after)
 
         data = small.get(segment)
         if data is not None:
@@ -157,7 +184,10 @@ async def _read_journal(store: Store, writer: str, run_id: str, key: str, after:
             damaged = True
             report_damage(segment, store.url, damages)
     found.sort(key=lambda item: item[0])
-    return _Journal([part for _, part in found], through, keys, damaged)
+    parts: dict[str, list[HistoryPart]] = {}
+    for _, key, part in found:
+        parts.setdefault(key, []).append(part)
+    return _Journal(parts, through, segments, damaged)
 
 
 async def _small(store: Store, keys: list[str]) -> dict[str, bytes]:
@@ -187,11 +217,12 @@ def _scan(
     file: BinaryIO,
     size: int,
     run_id: str,
-    key: str,
-    after: int,
+    keys: list[str],
+    sealed_to: int,
     again: int,
     in_doubt: set[int],
     found: list[_Found],
+    after: After,
 ) -> tuple[int, list[Damage]]:
     """Add a segment's points to `found`; return the number of its last frame of the run, and what is damaged.
 
@@ -213,24 +244,27 @@ def _scan(
         except CorruptError:
             damages.append(Damage(frame.offset, frame.end, tail=False))
             continue
-        if points.run_id != run_id or points.seq <= after or points.seq in in_doubt:
+        if points.run_id != run_id or points.seq <= sealed_to or points.seq in in_doubt:
             continue
         if points.seq >= again:
             in_doubt.add(points.seq)
         through = max(through, points.seq)
-        if key in points.keys:
+        here = [key for key in keys if key in points.keys]
+        if here:
             data = columns(points)
             steps = None if data.steps is None else np.ascontiguousarray(data.steps)
-            values = np.ascontiguousarray(data.values[:, points.keys.index(key)])
-            found.append(
-                (points.seq, HistoryPart(steps, None, np.ascontiguousarray(data.timestamps), values))
-            )
+            stamps = np.ascontiguousarray(data.timestamps)
+            for key in here:
+                values = np.ascontiguousarray(data.values[:, points.keys.index(key)])
+                part = after.of(HistoryPart(steps, None, stamps, values))
+                if part is not None:
+                    found.append((points.seq, key, part))
     return through, damages
 
 
-def _frame(parts: list[HistoryPart]) -> pd.DataFrame:
+def _joined(parts: list[HistoryPart]) -> HistoryPart:
+    """Return parts as one, in order; `steps` and `absent` are there."""
     import numpy as np  # noqa: PLC0415
-    import pandas as pd  # noqa: PLC0415
 
     count = sum(len(part.values) for part in parts)
     step, absent = np.zeros(count, np.int64), np.zeros(count, bool)
@@ -248,14 +282,21 @@ def _frame(parts: list[HistoryPart]) -> pd.DataFrame:
             if part.absent is not None:
                 absent[here] = part.absent
         at = here.stop
+    found = HistoryPart(step, absent, stamp, value)
     if count > 1 and (absent.any() or not _ordered(step, stamp)):
-        order = np.lexsort((stamp, step, ~absent))
-        step, absent, stamp, value = step[order], absent[order], stamp[order], value[order]
+        return found.at(np.lexsort((stamp, step, ~absent)))
+    return found
+
+
+def frame_of(points: HistoryPart) -> pd.DataFrame:
+    """Return points as a table of ``step``, ``timestamp`` and ``value``."""
+    import pandas as pd  # noqa: PLC0415
+
     return pd.DataFrame(
         {
-            "step": pd.arrays.IntegerArray(step, absent),
-            "timestamp": pd.DatetimeIndex(stamp.view("datetime64[ms]")).tz_localize("UTC"),
-            "value": value,
+            "step": pd.arrays.IntegerArray(points.steps, points.absent),
+            "timestamp": pd.DatetimeIndex(points.stamps.view("datetime64[ms]")).tz_localize("UTC"),
+            "value": points.values,
         },
         copy=False,
     )

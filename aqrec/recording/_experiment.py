@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from aqrec.errors import InvalidInputError
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
+from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._recorder import Recorder
 from aqrec.recording._searching import OutputFormat, Query, search, shown
-from aqrec.recording._views import ExperimentView, parent_id
+from aqrec.recording._views import ExperimentView, parent_id, run_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    import datetime as dt
+    from collections.abc import Coroutine, Sequence
 
     import pandas as pd
     import polars as pl
@@ -199,6 +201,25 @@ class Experiment(ExperimentView):
             output_format=output_format,
         )
         return shown(await self._call(search(self._ref.workspace, query)), query, Recorder)
+
+    async def metric_histories(
+        self,
+        keys: list[str] | None = None,
+        *,
+        recorders: Sequence[Recorder | str] | None = None,
+        form: HistoryForm = "long",
+        after_step: int | None = None,
+        after_time: dt.datetime | int | None = None,
+        max_points: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the points of metrics of all its runs, or some, as one table; see `ExperimentManager.metric_histories`."""
+        workspace = self._ref.workspace
+        part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
+        if recorders is None:
+            ids = [run.run_id for run in await self._call(workspace.list_runs(self._ref))]
+        else:
+            ids = [run_id_of(recorder) for recorder in recorders]
+        return await self._call(histories(workspace.session, ids, keys, form, part))
 
     async def delete_recorder(
         self, *, recorder_id: str | None = None, recorder_name: str | None = None

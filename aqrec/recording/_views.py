@@ -15,7 +15,7 @@ from aqrec.recording._workspace import ExperimentRef, Workspace
 if TYPE_CHECKING:
     from aqrec.recording._run import Run
 
-__all__ = ["ExperimentView", "RecorderView", "RunReference", "parent_id", "run_reference"]
+__all__ = ["ExperimentView", "RecorderView", "RunReference", "parent_id", "run_id_of", "run_reference"]
 
 
 def _utc(milliseconds: int | None) -> dt.datetime | None:
@@ -138,6 +138,15 @@ def parent_id(parent: object) -> str | None:
     if parent is None or isinstance(parent, str):
         return parent
     raise InvalidInputError(f"parent={parent!r}: give a Recorder or its id")
+
+
+def run_id_of(recorder: object) -> str:
+    """Return the id of a run given as a recorder of either face, or an id."""
+    if isinstance(recorder, RecorderView):
+        return recorder.id
+    if isinstance(recorder, str):
+        return recorder
+    raise InvalidInputError(f"{recorder!r} is no run: give a Recorder or its id")
 
 
 class RunReference(msgspec.Struct, frozen=True):

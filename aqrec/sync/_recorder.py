@@ -8,10 +8,12 @@ from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording import _files as files
+from aqrec.recording._histories import HistoryForm, Part, histories, history
 from aqrec.recording._run import Point, end_status
 from aqrec.recording._views import RecorderView
 
 if TYPE_CHECKING:
+    import datetime as dt
     import os
     from collections.abc import Coroutine, Iterable, Mapping
     from types import TracebackType
@@ -293,8 +295,25 @@ class Recorder(RecorderView):
         """Return the tags."""
         return self._call(self._run.list_tags())
 
-    def metric_history(self, key: str) -> pd.DataFrame:
-        """Return all points of a metric, of a running or ended run, as known here and in the store now.
+    def metric_history(
+        self,
+        key: str,
+        *,
+        after_step: int | None = None,
+        after_time: dt.datetime | int | None = None,
+        max_points: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the points of a metric, of a running or ended run, as known here and in the store now.
+
+        Parameters
+        ----------
+        key
+            The metric.
+        after_step, after_time
+            Only points with a greater step, or logged later (a datetime with time zone, or ms since epoch): what is new since
+            the last look. Those without a step come after none. Parts of sealed histories that have none are not read.
+        max_points
+            At most so many, 4 or more: the first, the last, and the least and greatest of equal stretches between them.
 
         Returns
         -------
@@ -303,7 +322,21 @@ class Recorder(RecorderView):
             call), ``value`` (float64); ordered by step, then timestamp, then the order of logging. Empty for
             an unknown key.
         """
-        return self._call(self._run.metric_history(key))
+        part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
+        return self._call(history(self._run, key, part))
+
+    def metric_histories(
+        self,
+        keys: list[str] | None = None,
+        *,
+        form: HistoryForm = "long",
+        after_step: int | None = None,
+        after_time: dt.datetime | int | None = None,
+        max_points: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the points of several metrics (None: all) as one table; see `ExperimentManager.metric_histories`."""
+        part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
+        return self._call(histories(self._run.session, [self.id], keys, form, part))
 
     def refresh(self) -> Self:
         """Read the run's state from the store: other processes may have ended or renamed it."""

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 
 from aqrec.errors import CorruptError
 from aqrec.format import _parquet as parquet
-from aqrec.format._parquet import HistoryPart, HistoryWriter, read_history
+from aqrec.format._parquet import HistoryPart, HistoryWriter, read_histories
 from aqrec.format._records import Footer
 
 Point = tuple[int | None, int, float]
+
+
+def read_history(
+    file: io.BytesIO, *, key: str, run_id: str, footer: Footer | None = None
+) -> list[HistoryPart]:
+    return read_histories(file, keys=[key], run_id=run_id, footer=footer).get(key, [])
 
 
 def points_of(parts: list[HistoryPart]) -> list[Point]:

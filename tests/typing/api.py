@@ -63,7 +63,8 @@ async def record(url: str, folder: Path) -> None:
         assert_type(await recorder.list_params(), dict[str, Any])
         assert_type(await recorder.list_metrics(), dict[str, float])
         assert_type(await recorder.list_tags(), dict[str, Any])
-        assert_type(await recorder.metric_history("loss"), pd.DataFrame)
+        assert_type(await recorder.metric_history("loss", after_step=1, max_points=100), pd.DataFrame)
+        assert_type(await recorder.metric_histories(["loss"], form="wide"), pd.DataFrame)
         assert_type(await recorder.refresh(), aqrec.Recorder)
         assert_type(await recorder.flush(), None)
         assert_type((await recorder.statistics()).dropped, int)
@@ -117,6 +118,7 @@ async def manage(url: str) -> None:
             list[aqrec.Recorder],
         )
         assert_type(await experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(await experiment.metric_histories(["loss"], recorders=[recorder]), pd.DataFrame)
         assert_type(await experiment.search_records(fields=["run_id"], output_format="arrow"), pa.Table)
         assert_type(await experiment.delete_recorder(recorder_id=recorder.id), None)
         assert_type(await experiment.restore_recorder(recorder.id), aqrec.Recorder)
@@ -133,6 +135,7 @@ async def manage(url: str) -> None:
             await manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
             pd.DataFrame,
         )
+        assert_type(await manager.metric_histories([recorder, recorder.id], after_time=0), pd.DataFrame)
         assert_type(await manager.search_records(output_format="polars"), pl.DataFrame)
         assert_type(await manager.search_records(output_format="recorders"), list[aqrec.Recorder])
         page = await manager.search_page(filter_string="", max_results=10, page_token=None)
@@ -222,7 +225,8 @@ def record_blocking(url: str, folder: Path) -> None:
         assert_type(recorder.list_params(), dict[str, Any])
         assert_type(recorder.list_metrics(), dict[str, float])
         assert_type(recorder.list_tags(), dict[str, Any])
-        assert_type(recorder.metric_history("loss"), pd.DataFrame)
+        assert_type(recorder.metric_history("loss", after_step=1, max_points=100), pd.DataFrame)
+        assert_type(recorder.metric_histories(["loss"], form="wide"), pd.DataFrame)
         assert_type(recorder.refresh(), aqrec.sync.Recorder)
         assert_type(recorder.flush(), None)
         assert_type(recorder.statistics().dropped, int)
@@ -281,6 +285,7 @@ def manage_blocking(url: str) -> None:
             list[aqrec.sync.Recorder],
         )
         assert_type(experiment.search_records(filter_string=""), pd.DataFrame)
+        assert_type(experiment.metric_histories(["loss"], recorders=[recorder]), pd.DataFrame)
         assert_type(experiment.search_records(fields=["run_id"], output_format="arrow"), pa.Table)
         assert_type(experiment.delete_recorder(recorder_id=recorder.id), None)
         assert_type(experiment.restore_recorder(recorder.id), aqrec.sync.Recorder)
@@ -297,6 +302,7 @@ def manage_blocking(url: str) -> None:
             manager.search_records([experiment.id], order_by=["metrics.ic DESC"], max_results=3),
             pd.DataFrame,
         )
+        assert_type(manager.metric_histories([recorder, recorder.id], after_time=0), pd.DataFrame)
         assert_type(manager.search_records(output_format="polars"), pl.DataFrame)
         assert_type(manager.search_records(output_format="recorders"), list[aqrec.sync.Recorder])
         page = manager.search_page(filter_string="", max_results=10, page_token=None)
