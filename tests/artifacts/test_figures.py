@@ -58,11 +58,14 @@ def test_pictures_already_drawn(kind: str) -> None:
 
 
 class Broken:
+    def __repr__(self) -> str:
+        return "Broken()"
+
     def savefig(self, file: Any, format: str) -> None:  # noqa: A002 - matplotlib's name
         raise KeyError("no such backend")
 
 
-@pytest.mark.parametrize("obj", [3, "text", {"a": 1}, np.ones((2, 2)), Plotly, Broken()], ids=str)
+@pytest.mark.parametrize("obj", [3, "text", {"a": 1}, np.ones((2, 2)), Plotly, Broken()], ids=repr)
 def test_what_is_no_figure_is_refused_before_anything_is_written(obj: Any) -> None:
     file = io.BytesIO()
     with pytest.raises(InvalidValueError, match="figure"):

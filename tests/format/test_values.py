@@ -62,7 +62,7 @@ class Text(str):
         (np.array(2.5), 2.5),
         (np.array(7, np.int16), 7),
         ((1, (2, 3)), [1, [2, 3]]),
-        ({"b", "a"}, ["a", "b"]),
+        pytest.param({"b", "a"}, ["a", "b"], id="a set of words"),
         (frozenset({2, 1}), [1, 2]),
         ({1: "x", None: "y", 0.5: "z"}, {"1": "x", "None": "y", "0.5": "z"}),
         (Path("/tmp/x"), "/tmp/x"),

@@ -1,5 +1,7 @@
-"""A provider folder of the prices that come with aqrec."""
+"""A provider folder of the prices that come with aqrec, and what happens where Qlib is not installed."""
 
+import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -7,6 +9,27 @@ import pytest
 
 from tests._support import ROOT
 from tests.qlib.provider import write_provider
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Put one skipped test in the place of a module that cannot be imported without Qlib."""
+    if importlib.util.find_spec("qlib") is not None:
+        return None
+    return NotRun.from_parent(parent, path=module_path)
+
+
+class NotRun(pytest.File):
+    # Not a skip while collecting: with several processes nobody would hear of that.
+    def collect(self) -> Iterator[pytest.Item]:
+        yield Skipped.from_parent(self, name="needs_qlib")
+
+
+class Skipped(pytest.Item):
+    def runtest(self) -> None:
+        pytest.skip("Qlib is not installed here: nox -s qlib")
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        return self.path, None, self.name
 
 
 @pytest.fixture(scope="session")
