@@ -60,20 +60,9 @@ def start_of_run(url: str, storage_options: dict[str, Any], runs: int) -> float:
 
 def stall(url: str, storage_options: dict[str, Any], duration: float) -> dict[str, float]:
     """Longest delay of a 1 ms heartbeat: an idle loop, then with 100,000 points a second logged on it."""
-    import aqrec
+    from _beat import beat
 
-    async def beat(body: Any) -> list[float]:
-        late = []
-        clock = time.perf_counter
-        end = clock() + duration
-        due = clock()
-        while due < end:
-            due += 0.001
-            await asyncio.sleep(max(due - clock(), 0))
-            late.append(clock() - due)
-            body()
-            due = max(due, clock() - 0.001)
-        return late
+    import aqrec
 
     async def main() -> dict[str, float]:
         options = _options(seal="never")
@@ -87,8 +76,8 @@ def stall(url: str, storage_options: dict[str, Any], duration: float) -> dict[st
                     step[0] += 1
                     recorder.log_metrics(step=step[0], **TEN)
 
-            idle = await beat(lambda: None)
-            busy = await beat(log)
+            idle = await beat(duration, lambda: None)
+            busy = await beat(duration, log)
             assert (await recorder.statistics()).dropped == 0
         return {"idle": max(idle), "busy": max(busy), "rate": step[0] * 10 / duration}
 

@@ -244,23 +244,12 @@ def large(quick: bool) -> dict:
 
 def stall(quick: bool) -> dict:
     """Longest delay of a 1 ms heartbeat: an idle loop, then 100,000 points a second logged on it (10 calls of 10 every ms)."""
+    from _beat import beat
+
     import aqrec
 
     folder = _folder()
     duration = 5.0 if quick else 20.0
-
-    async def beat(body) -> list[float]:
-        late = []
-        clock = time.perf_counter
-        end = clock() + duration
-        due = clock()
-        while due < end:
-            due += 0.001
-            await asyncio.sleep(max(due - clock(), 0))
-            late.append(clock() - due)
-            body()
-            due = max(due, clock() - 0.001)
-        return late
 
     async def main() -> dict:
         options = aqrec.Options(provenance=False)
@@ -274,8 +263,8 @@ def stall(quick: bool) -> dict:
                     step[0] += 1
                     recorder.log_metrics(step=step[0], **TEN)
 
-            idle = await beat(lambda: None)
-            busy = await beat(log)
+            idle = await beat(duration, lambda: None)
+            busy = await beat(duration, log)
             statistics_ = await recorder.statistics()
             assert statistics_.dropped == 0
             rate = step[0] * 10 / duration

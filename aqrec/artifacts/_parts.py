@@ -23,7 +23,7 @@ __all__ = ["CuttingWriter", "LimitedWriter", "OpenPart", "PartsReader", "TooLarg
 
 BLOCK = 8 << 20
 """Bytes fetched at once, of one part"""
-AHEAD = 3
+AHEAD = 7
 """Blocks fetched beyond the one that is read, once two in a row were"""
 
 

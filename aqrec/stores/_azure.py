@@ -171,22 +171,7 @@ class AzureBucket(Bucket):
 
     async def delete(self, names: Sequence[str]) -> Sequence[str]:
         """Delete Blob, a request each and all at once: they cost nothing, and a batch tells less."""
-        results = await asyncio.gather(
-            *(self._container.delete_blob(name, **self._once) for name in names), return_exceptions=True
-        )
-        again: dict[str, Exception] = {}
-        for name, error in zip(names, results, strict=True):
-            if isinstance(error, Exception):
-                meaning = self.meaning(error)
-                if meaning is Meaning.BUSY:
-                    again[name] = error
-                elif meaning is not Meaning.MISSING:
-                    raise error
-            elif isinstance(error, BaseException):
-                raise error
-        if len(again) == len(names):
-            raise again[names[0]]
-        return list(again)
+        return await self.delete_each(names, lambda name: self._container.delete_blob(name, **self._once))
 
     async def begin_upload(self, name: str, nonce: str) -> Upload:
         """Make no request: blocks need no beginning."""

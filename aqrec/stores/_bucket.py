@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import abc
+import asyncio
 import enum
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ["Bucket", "Fetched", "Found", "Meaning", "Page", "Upload"]
@@ -35,7 +36,7 @@ class Found(NamedTuple):
 class Fetched(NamedTuple):
     """Bytes of an object, its whole size, and a token that is the same for bytes of the same version."""
 
-    data: bytes
+    data: bytes | memoryview
     size: int
     version: str
 
@@ -105,6 +106,25 @@ class Bucket(abc.ABC):
     @abc.abstractmethod
     async def delete(self, names: Sequence[str]) -> Sequence[str]:
         """Delete up to `page_size` objects; return those to be tried again."""
+
+    async def delete_each(
+        self, names: Sequence[str], delete: Callable[[str], Awaitable[object]]
+    ) -> Sequence[str]:
+        """Call `delete` for every name, all at once; return those to be tried again, or raise if that is all of them."""
+        results = await asyncio.gather(*map(delete, names), return_exceptions=True)
+        again: dict[str, Exception] = {}
+        for name, error in zip(names, results, strict=True):
+            if isinstance(error, Exception):
+                meaning = self.meaning(error)
+                if meaning is Meaning.BUSY:
+                    again[name] = error
+                elif meaning is not Meaning.MISSING:
+                    raise error
+            elif isinstance(error, BaseException):
+                raise error
+        if len(again) == len(names):
+            raise again[names[0]]
+        return list(again)
 
     @abc.abstractmethod
     async def begin_upload(self, name: str, nonce: str) -> Upload:

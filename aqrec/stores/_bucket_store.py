@@ -60,7 +60,7 @@ class Transfer(msgspec.Struct, frozen=True):
     """
 
     part_size: int = 8 * MIB
-    parallel: int = 4
+    parallel: int = 8
 
     def __post_init__(self) -> None:
         if self.part_size < SMALLEST_PART:
@@ -217,7 +217,7 @@ class BucketStore(Store):
             await self._request(key, lambda: self._bucket.head(name))
             return b""
         fetched = await self._fetch(key, start, end)
-        return fetched.data if fetched is not None else b""
+        return bytes(fetched.data) if fetched is not None else b""
 
     async def _fetch(self, key: str, start: int, end: int | None, version: str = "") -> Fetched | None:
         """Return bytes, or None for a range behind the end."""
@@ -232,7 +232,7 @@ class BucketStore(Store):
             found = await self._request(key, lambda: self._bucket.get(self._name(key), 0, None))
         return found
 
-    async def _block(self, key: str, version: str, start: int, end: int) -> bytes:
+    async def _block(self, key: str, version: str, start: int, end: int) -> bytes | memoryview:
         try:
             found = await self._fetch(key, start, end, version)
         except ObjectNotFoundError as error:
@@ -348,7 +348,7 @@ class BucketStore(Store):
         if not await parts.arrived():
             result, whole = await job
             parts.check()
-            await self._put(key, bytes(whole or b""), effort)
+            await self._put(key, whole or b"", effort)
             return result
 
         async def feed() -> T:
@@ -395,7 +395,7 @@ class BucketStore(Store):
         self,
         key: str,
         upload: Upload,
-        parts: AsyncIterator[bytes | bytearray],
+        parts: AsyncIterator[bytes],
         effort: Effort,
         *,
         before: Awaitable[object] | None = None,
@@ -416,7 +416,7 @@ class BucketStore(Store):
                         f"{self._transfer.part_size} bytes; raise the storage option part_size"
                     )
                 number = len(sending) + 1
-                call = partial(self._bucket.put_part, upload, number, bytes(part))
+                call = partial(self._bucket.put_part, upload, number, part)
                 del part
                 task = asyncio.create_task(self._request(key, call, effort))
                 del call

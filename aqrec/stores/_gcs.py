@@ -167,22 +167,7 @@ class GcsBucket(Bucket):
 
     async def delete(self, names: Sequence[str]) -> Sequence[str]:
         """Objects: delete, a request each and all at once."""
-        results = await asyncio.gather(
-            *(self._ask("DELETE", self._object(name), {}) for name in names), return_exceptions=True
-        )
-        again: dict[str, Exception] = {}
-        for name, error in zip(names, results, strict=True):
-            if isinstance(error, Exception):
-                meaning = self.meaning(error)
-                if meaning is Meaning.BUSY:
-                    again[name] = error
-                elif meaning is not Meaning.MISSING:
-                    raise error
-            elif isinstance(error, BaseException):
-                raise error
-        if len(again) == len(names):
-            raise again[names[0]]
-        return list(again)
+        return await self.delete_each(names, lambda name: self._ask("DELETE", self._object(name), {}))
 
     async def begin_upload(self, name: str, nonce: str) -> Upload:
         """Objects: insert, resumable."""

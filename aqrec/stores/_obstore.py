@@ -103,7 +103,7 @@ class ObstoreBucket(Bucket):
         if kept := version.partition("\n")[0]:
             options["version"] = kept
         answer = await self._call(self._api.get_async, name, options=options)
-        data = bytes(await answer.bytes_async())
+        data = memoryview(await answer.bytes_async())  # where they are: no copy
         first, behind = answer.range
         if len(data) != behind - first:
             raise EOFError(f"{len(data)} bytes came where {behind - first} were announced")
@@ -154,18 +154,7 @@ class ObstoreBucket(Bucket):
                     raise
             else:
                 return ()
-        results = await asyncio.gather(
-            *(self._call(self._api.delete_async, name) for name in names), return_exceptions=True
-        )
-        again: dict[str, Exception] = {}
-        for name, error in zip(names, results, strict=True):
-            if isinstance(error, Exception) and self.meaning(error) is Meaning.BUSY:
-                again[name] = error
-            elif isinstance(error, BaseException) and not isinstance(error, FileNotFoundError):
-                raise error
-        if len(again) == len(names):
-            raise again[names[0]]
-        return list(again)
+        return await self.delete_each(names, lambda name: self._call(self._api.delete_async, name))
 
     async def begin_upload(self, name: str, nonce: str) -> Upload:
         """Start the call that takes the parts; it makes its first request then."""
@@ -319,7 +308,8 @@ def _found(listed: Sequence[Mapping[str, Any]]) -> Sequence[Found]:
 
 def _ms(meta: Mapping[str, Any]) -> int:
     modified: datetime = meta["last_modified"]
-    return round(modified.timestamp() * 1000)
+    # whole seconds, as the header of an answer has them; some servers list smaller parts
+    return int(modified.timestamp()) * 1000
 
 
 _used_in: list[int] = []

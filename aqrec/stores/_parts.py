@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, BinaryIO, Self, TypeVar, cast
@@ -38,8 +39,8 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._lock = threading.Condition()
-        self._ready: deque[bytearray] = deque()
-        self._filling = bytearray()
+        self._ready: deque[bytes] = deque()
+        self._filling, self._filled = io.BytesIO(), 0
         self._ended = False
         self._failed = False
         self._stop = threading.Event()
@@ -50,7 +51,7 @@ class Parts:
         if self._stop.is_set():
             raise ClosedError("the put_stream call was cancelled")
 
-    def write_with(self, write: Callable[[BinaryIO], T]) -> tuple[T, bytearray | None]:
+    def write_with(self, write: Callable[[BinaryIO], T]) -> tuple[T, bytes | None]:
         """Run `write` in this thread; return its result, and all bytes if they make no more than one part.
 
         The iterator raises if `write` does: what came before must not be stored.
@@ -59,25 +60,25 @@ class Parts:
 
         def send(data: memoryview) -> None:
             nonlocal begun
-            while len(self._filling) + len(data) > self._size:
-                room = self._size - len(self._filling)
-                self._filling += data[:room]
+            while self._filled + len(data) > self._size:
+                room = self._size - self._filled
+                self._filling.write(data[:room])
                 data = data[room:]
                 self._put()
                 begun = True
-            self._filling += data
+            self._filled += self._filling.write(data)
 
         try:
             with SinkFile(send, self._stop) as sink:
                 result = write(cast("BinaryIO", sink))
             sink.check()
-            if begun and self._filling:
+            if begun and self._filled:
                 self._put()
         except BaseException:
             self._end(failed=True)
             raise
         self._end(failed=False)
-        return result, None if begun else self._filling
+        return result, None if begun else self._filling.getvalue()
 
     def stop(self) -> None:
         """Make the callback's next write raise `ClosedError`, also one that waits."""
@@ -103,7 +104,7 @@ class Parts:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> bytearray:
+    async def __anext__(self) -> bytes:
         if not await self.arrived():
             if self._failed:
                 raise ClosedError("the callback of put_stream has failed")
@@ -114,13 +115,16 @@ class Parts:
         return part
 
     def _put(self) -> None:
+        part = (
+            self._filling.getvalue()
+        )  # the buffer itself, since nobody else refers to it: clients send it uncopied
+        self._filling, self._filled = io.BytesIO(), 0
         with self._lock:
             while len(self._ready) >= self._limit and self._refusal is None:
                 self._lock.wait()
             if self._refusal is not None:
                 raise self._refusal
-            self._ready.append(self._filling)
-            self._filling = bytearray()
+            self._ready.append(part)
         self._loop.call_soon_threadsafe(self._changed.set)
 
     def _end(self, *, failed: bool) -> None:

@@ -51,7 +51,7 @@ def open_store(url: str | os.PathLike[str], *, storage_options: Mapping[str, Any
         Of ``s3://``: ``key``, ``secret``, ``token``, ``anon``, ``profile``, ``region``, ``endpoint_url``;
         what is not given comes from the environment and the configuration files of AWS. ``connect_timeout`` (5
         seconds), ``read_timeout`` (20 seconds without a byte), ``retries`` (5). ``part_size`` (8 MiB) and
-        ``parallel`` (4): how large objects go up and down. ``requester_pays``. ``s3_additional_kwargs``,
+        ``parallel`` (8): how large objects go up and down. ``requester_pays``. ``s3_additional_kwargs``,
         ``client_kwargs``, ``config_kwargs``: handed to s3fs.
 
         Of ``gs://``: ``token`` (as gcsfs takes it: ``"anon"``, ``"google_default"``, the path of a JSON file

@@ -2,7 +2,10 @@
 
 from typing import ClassVar
 
-from aqrec.stores import Store
+import pytest
+
+from aqrec.stores import Store, open_store
+from tests._support.services import Service
 from tests._support.services.s3 import s3_client
 from tests.stores.buckets import S3, Azure, BucketHooks
 
@@ -36,3 +39,18 @@ class TestObstoreOnGoogle(Obstore, S3):
 
     def begin(self) -> None:
         self.client = s3_client(self.location.service.upstream)  # type: ignore[attr-defined]
+
+
+@pytest.mark.soak
+class TestObstoreOnCeph(Obstore, S3):
+    server = "ceph_server"
+
+
+async def test_a_listing_tells_the_same_times_as_an_answer(ceph_server: Service) -> None:
+    """Ceph lists milliseconds, which the header of an answer has not."""
+    place = ceph_server.location()
+    store = open_store(place.url, storage_options={**place.storage_options, "driver": "obstore"})
+    await store.put("folder/a", b"1")
+    assert [info async for info in store.list()] == [await store.head("folder/a")]
+    assert (await store.list_dir("folder"))[0] == [await store.head("folder/a")]
+    await store.aclose()
