@@ -254,10 +254,10 @@ class S3Bucket(Bucket):
         if len(data) <= LARGE:
             return await self._call(operation, Body=data, **arguments)
         # aiohttp sends a file in pieces, where large bytes would block the loop; nothing is copied
-        body = io.BytesIO(data)
-        answer = await self._call(operation, Body=body, **arguments)
-        body.close()  # what botocore keeps of a request in reference cycles would keep the bytes, too
-        return answer
+        with io.BytesIO(
+            data
+        ) as body:  # closed: what botocore keeps of a request in reference cycles would keep the bytes
+            return await self._call(operation, Body=body, **arguments)
 
     async def _call(self, operation: str, **arguments: Any) -> Any:
         return await self._fs._call_s3(operation, Bucket=self._bucket, **arguments)
