@@ -14,6 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from aqrec import __version__
+from aqrec.cli import _upkeep_app
+from aqrec.cli._arguments import AsJson, Option, Run, Store
 from aqrec.cli._where import where
 from aqrec.errors import AqrecError
 
@@ -73,29 +75,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Record experiments, and look into their stores: folders or URLs. Reading changes nothing.",
 )
-
-Store = Annotated[
-    str | None,
-    typer.Option("--store", "-s", metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns"),
-]
-Option = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--option",
-        "-o",
-        metavar="KEY=VALUE",
-        help="Storage option of the store's driver, such as an endpoint; may be repeated. "
-        "Secrets are safer in the environment.",
-    ),
-]
-Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="Id, the beginning of one, or EXPERIMENT/NAME (the latest run).")
-]
-Place = Annotated[
-    str | None, typer.Argument(metavar="STORE", help="Folder or URL. Default: $AQREC_URI, else ./aqruns")
-]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do it, instead of only saying what would be done.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -296,28 +275,6 @@ def compact(
 
 
 @app.command()
-def gc(
-    store: Place = None,
-    grace: Annotated[
-        str, typer.Option(metavar="TIME", help="How old an orphan must be: 12h, 7d; at least 1h.")
-    ] = "7d",
-    unreferenced: Annotated[
-        bool,
-        typer.Option(
-            "--unreferenced",
-            help="Also what lies among the artifacts of ended runs and was never recorded.",
-        ),
-    ] = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Find what nothing refers to any more and, with --yes, delete it; anybody may read and record meanwhile."""
-    from aqrec.cli._gc import gc as command  # noqa: PLC0415
-
-    command(store, grace, unreferenced=unreferenced, yes=yes, as_json=as_json)
-
-
-@app.command()
 def sync(
     store: Annotated[
         str | None,
@@ -338,6 +295,9 @@ def sync(
     from aqrec.cli._sync import sync as command  # noqa: PLC0415
 
     command(where(store, option), folder, dry_run=dry_run, as_json=as_json)
+
+
+_upkeep_app.register(app)
 
 
 def main() -> None:

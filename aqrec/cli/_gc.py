@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from aqrec.cli._console import data_table, note, print_json, stdout
@@ -10,13 +12,16 @@ from aqrec.cli._text import plural, size
 from aqrec.cli._upkeep import cost_text, seconds, shown_progress
 from aqrec.recording import _upkeep as upkeep
 
+if TYPE_CHECKING:
+    from aqrec.cli._where import Where
+
 __all__ = ["gc"]
 
 
-def gc(location: str | None, grace: str, *, unreferenced: bool, yes: bool, as_json: bool) -> None:
+def gc(place: Where, grace: str, *, unreferenced: bool, yes: bool, as_json: bool) -> None:
     """Collect garbage; see the command's help."""
     wait = seconds("--grace", grace)
-    with opened(location) as view, shown_progress() as progress:
+    with opened(place) as view, shown_progress() as progress:
         done = view.upkeep(
             lambda session: upkeep.gc(
                 session, grace=wait, dry_run=not yes, unreferenced=unreferenced, progress=progress

@@ -29,6 +29,9 @@ class Alive:
     def __bool__(self) -> bool:
         return bool(self._running or self._saving)
 
+    def __contains__(self, run_id: str) -> bool:
+        return run_id in self._running or run_id in self._saving
+
     def start(self, state: RunState) -> None:
         """Count a run as going on."""
         self._running[state.run_id] = state

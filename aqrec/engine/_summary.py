@@ -12,7 +12,7 @@ from aqrec.format._ids import HybridClock
 from aqrec.format._points import PointsFrame, columns
 from aqrec.format._records import Event, MetricSummary, PointsDropped
 
-__all__ = ["RunState", "drops"]
+__all__ = ["RunState", "drops", "summarise"]
 
 _FEW = 256
 """Points of a frame that are summarised one by one"""
@@ -45,10 +45,7 @@ class RunState:
 
     def add(self, frame: PointsFrame) -> int:
         """Count a frame that is about to be written; return its points."""
-        count = frame.count
-        fresh = (
-            _summarise_few(frame) if count * len(frame.keys) <= _FEW else _summarise(columns(frame), count)
-        )
+        count, fresh = summarise(frame)
         for key, summary in zip(frame.keys, fresh, strict=True):
             self.summaries[key] = merge_summary(self.summaries.get(key), summary)
             self.unsealed[key] = self.unsealed.get(key, 0) + count
@@ -72,6 +69,14 @@ def drops(states: Iterable[RunState], clock: HybridClock, writer: str) -> list[E
             state.dropped_told = dropped
             events.append(PointsDropped(clock=clock.now(), run_id=state.run_id, writer=writer, count=dropped))
     return events
+
+
+def summarise(frame: PointsFrame) -> tuple[int, list[MetricSummary]]:
+    """Return the rows of a frame, and what there is to say of each of its keys."""
+    count = frame.count
+    if count * len(frame.keys) <= _FEW:
+        return count, _summarise_few(frame)
+    return count, _summarise(columns(frame), count)
 
 
 def _summarise_few(frame: PointsFrame) -> list[MetricSummary]:

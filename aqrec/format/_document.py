@@ -41,6 +41,7 @@ __all__ = [
     "document_to_json",
     "latest",
     "merge_summary",
+    "sealed_parts",
 ]
 
 
@@ -55,6 +56,8 @@ class SealedPart(msgspec.Struct, frozen=True, kw_only=True):
     through: int
     points: int
     footer: Footer | None = None
+    after: int | None = None
+    """The frame behind which it begins, where not the writer itself has sealed it"""
 
 
 class ArtifactRival(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,16 +165,46 @@ def apply(doc: RunDocument, event: RunEvent) -> None:  # noqa: PLR0912 - one bra
             through=event.through,
             points=event.points,
             footer=event.footer,
+            after=event.after,
         )
         if part not in doc.sealed:
             doc.sealed.append(part)
-            doc.sealed.sort(key=lambda sealed: (sealed.writer, sealed.through, sealed.key, sealed.points))
+            doc.sealed.sort(key=_order_of_part)
     elif isinstance(event, PointsDropped):
         doc.dropped[event.writer] = max(event.count, doc.dropped.get(event.writer, 0))
     elif isinstance(event, (RunDeleted, RunRestored)):
         deleted = isinstance(event, RunDeleted)
         if _newer(doc, "deleted", clock, deleted, doc.deleted):
             doc.deleted = deleted
+
+
+def _order_of_part(part: SealedPart) -> tuple[Any, ...]:
+    return part.writer, part.through, part.key, part.points, -2 if part.after is None else part.after
+
+
+def sealed_parts(doc: RunDocument) -> list[SealedPart]:
+    """Return the sealed parts that hold each point once, by writer and number.
+
+    A writer that was taken for dead may have sealed what somebody else had sealed for it. Where parts overlap, the one that reaches
+    furthest is read, of those the one that begins first, and of those the one of the greatest key, which is the latest.
+    """
+    starts: list[tuple[SealedPart, int]] = []
+    own: dict[str, int] = {}
+    for part in sorted(doc.sealed, key=_order_of_part):
+        if part.after is None:
+            starts.append((part, own.get(part.writer, -1)))
+            own[part.writer] = part.through
+        else:
+            starts.append((part, part.after))
+    starts.sort(key=lambda item: (item[0].writer, item[0].through, -item[1], item[0].key), reverse=True)
+    chosen: list[SealedPart] = []
+    free: dict[str, int] = {}
+    for part, start in starts:
+        if part.through <= free.get(part.writer, part.through):
+            chosen.append(part)
+            free[part.writer] = start
+    chosen.reverse()
+    return chosen
 
 
 def _purge(doc: RunDocument) -> None:

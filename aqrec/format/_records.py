@@ -245,13 +245,17 @@ class Footer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sealed(RunEvent, frozen=True, kw_only=True, tag="sealed"):
-    """A writer's frames up to `through` are in a Parquet object, too."""
+    """A writer's frames up to `through` are in a Parquet object, too.
+
+    `after`: those from the next number on, where somebody else than the writer has sealed them; a writer goes on where it stopped.
+    """
 
     writer: str
     key: str
     through: int
     points: int
     footer: Footer | None = None
+    after: int | None = None
 
 
 class PointsDropped(RunEvent, frozen=True, kw_only=True, tag="dropped"):

@@ -28,13 +28,16 @@ from aqrec.format._experiment import ExperimentDocument
 from aqrec.format._frames import EVENTS, FOOTER, Damage, decode_frames
 from aqrec.format._head import Head, decode_head
 from aqrec.format._records import (
+    STATUS_R,
     Event,
     ExperimentCreated,
     ExperimentDeleted,
     ExperimentRestored,
     Heartbeat,
+    MetricsSummarised,
     RunCreated,
     RunEvent,
+    StatusSet,
     UnknownEvent,
     decode_events,
     join_events,
@@ -75,10 +78,12 @@ class EventLog(msgspec.Struct):
         It has events that are not in the snapshots.
     runs, experiments
         Which runs and experiments its events are of.
+    writer
+        Who writes it.
     told
-        Clock of the latest event that tells of a run: run id -> clock.
+        Clock of the latest event by which its writer shows that it records a run: run id -> clock.
     beats
-        The same of heartbeats alone.
+        The same of heartbeats.
     clock
         Clock of its latest event.
     unfamiliar
@@ -92,6 +97,7 @@ class EventLog(msgspec.Struct):
     news: bool = False
     runs: set[str] = msgspec.field(default_factory=set)
     experiments: set[str] = msgspec.field(default_factory=set)
+    writer: str = ""
     told: dict[str, int] = msgspec.field(default_factory=dict)
     beats: dict[str, int] = msgspec.field(default_factory=dict)
     clock: int = 0
@@ -245,7 +251,8 @@ class Catalog:
             self._apply_all(decode_events(join_events(events)), EventLog())
 
     async def _read(self, key: str, size: int) -> None:
-        log = self.logs.setdefault(key, EventLog(offset=self.head.logs.get(key, 0)))
+        fresh = EventLog(offset=self.head.logs.get(key, 0), writer=layout.writer_of_event_log(key) or "")
+        log = self.logs.setdefault(key, fresh)
         data = await self.store.get(key, start=log.offset)
         base, log.size = log.offset, max(size, log.offset + len(data))
         damages: list[Damage] = []
@@ -282,7 +289,8 @@ class Catalog:
             log.clock = max(log.clock, event.clock)
             if isinstance(event, RunEvent):
                 log.runs.add(event.run_id)
-                log.told[event.run_id] = max(event.clock, log.told.get(event.run_id, 0))
+                if _of_its_writer(event, log.writer):
+                    log.told[event.run_id] = max(event.clock, log.told.get(event.run_id, 0))
                 self._apply_run(event, log)
             elif isinstance(event, ExperimentCreated):
                 log.experiments.add(event.experiment_id)
@@ -460,6 +468,13 @@ class Catalog:
                 ) from None
             raise
         return document_from_json(data)
+
+
+def _of_its_writer(event: RunEvent, writer: str) -> bool:
+    """Whether an event shows that a process records the run; anybody may set a tag, and seal for others."""
+    if isinstance(event, MetricsSummarised):
+        return event.writer == writer
+    return isinstance(event, RunCreated) or (isinstance(event, StatusSet) and event.status == STATUS_R)
 
 
 async def _all(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

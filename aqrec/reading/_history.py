@@ -14,7 +14,7 @@ import msgspec
 
 from aqrec.errors import CorruptError, ObjectNotFoundError
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument
+from aqrec.format._document import RunDocument, sealed_parts
 from aqrec.format._frames import HEADER, POINTS, Damage, scan
 from aqrec.format._parquet import ALL, After, HistoryPart, read_histories
 from aqrec.format._points import columns, decode_points
@@ -114,7 +114,7 @@ async def _read_parts(
             parts.setdefault(key, []).extend(pieces)
             counts[writer, key] += sum(len(part.values) for part in pieces)
 
-    for sealed in sorted(doc.sealed, key=lambda part: (part.writer, part.through)):
+    for sealed in sealed_parts(doc):
         sealed_through[sealed.writer] = max(sealed.through, sealed_through.get(sealed.writer, -1))
         known = doc.metrics.get(sealed.writer, {})
         here = [key for key in keys if key in known]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aqrec.errors import InvalidInputError
-from aqrec.upkeep import Garbage, Progress, Work, collect
+from aqrec.upkeep import Garbage, Progress, Reaped, Work, collect
+from aqrec.upkeep import reap as reap_runs
 
 if TYPE_CHECKING:
     from aqrec.recording._session import Session
 
-__all__ = ["gc"]
+__all__ = ["gc", "reap"]
 
 
 async def begin(session: Session, progress: Progress | None, what: str) -> Work:
@@ -29,3 +30,11 @@ async def gc(
     """Do what `ExperimentManager.gc` says."""
     work = await begin(session, progress, "gc")
     return await collect(work, grace=grace, dry_run=dry_run, unreferenced=unreferenced)
+
+
+async def reap(session: Session, *, horizon: float, dry_run: bool, progress: Progress | None) -> Reaped:
+    """Do what `ExperimentManager.reap` says."""
+    work = await begin(session, progress, "reap")
+    if not dry_run:
+        await session.prepare()
+    return await reap_runs(work, session.engine, horizon=horizon, dry_run=dry_run)

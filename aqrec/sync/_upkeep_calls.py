@@ -6,7 +6,7 @@ import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aqrec.recording import _upkeep as upkeep
-from aqrec.upkeep import Garbage, Progress
+from aqrec.upkeep import Garbage, Progress, Reaped
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -73,4 +73,34 @@ class UpkeepCalls(abc.ABC):
                 unreferenced=unreferenced,
                 progress=progress,
             )
+        )
+
+    def reap(
+        self, *, horizon: float = 3600.0, dry_run: bool = True, progress: Progress | None = None
+    ) -> Reaped:
+        """Give up runs that are RUNNING and that nobody records any more: their processes were killed, or their machines are gone.
+
+        A process is heard of every five minutes as long as a run of it goes on. A run that was not heard of for `horizon` ends FAILED, with
+        the reason and a tag ``aqrec.reaped`` that say since when; its end is when it was last heard of. What its writers have left in
+        their journals is sealed, also of runs that had ended. Should one of them wake up all the same, nothing is lost: it says that the run
+        is RUNNING again and goes on, and an end that it recorded itself stands.
+
+        Parameters
+        ----------
+        horizon
+            Seconds of silence, by the store's clock, at least 900.
+        dry_run
+            Only tell which runs would be given up.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Reaped
+            The ``runs``, how many others are ``running``, and the ``cost``.
+
+        Waits for the store. Cancelling leaves the rest for the next call.
+        """
+        return self._call(
+            upkeep.reap(self._workspace.session, horizon=horizon, dry_run=dry_run, progress=progress)
         )

@@ -2,6 +2,7 @@
 
 from aqrec.upkeep._fold import Compaction, compact, fold
 from aqrec.upkeep._gc import Garbage, Orphan, collect
+from aqrec.upkeep._reap import Reaped, ReapedRun, reap
 from aqrec.upkeep._schedule import Folding
 from aqrec.upkeep._work import Cost, Progress, Work
 
@@ -12,8 +13,11 @@ __all__ = [
     "Garbage",
     "Orphan",
     "Progress",
+    "Reaped",
+    "ReapedRun",
     "Work",
     "collect",
     "compact",
     "fold",
+    "reap",
 ]

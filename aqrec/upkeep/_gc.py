@@ -24,7 +24,7 @@ import msgspec
 
 from aqrec.errors import CorruptError, ObjectNotFoundError
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument
+from aqrec.format._document import RunDocument, sealed_parts
 from aqrec.format._frames import POINTS, Damage, scan
 from aqrec.format._keys import Kind, OwnKey, own_key
 from aqrec.format._points import decode_points
@@ -108,7 +108,7 @@ class _References:
 
     def add(self, doc: RunDocument, *, alive: bool) -> None:
         """Take note of a document."""
-        self.bulk.update(part.key for part in doc.sealed if part.key.startswith("sealed/"))
+        self.bulk.update(part.key for part in sealed_parts(doc) if part.key.startswith("sealed/"))
         for writer, through in doc.through.items():
             if through > _sealed_through(doc, writer):
                 self.unsealed.add(writer)
@@ -128,7 +128,7 @@ def keys_of(doc: RunDocument) -> set[str]:
     refs = [*doc.artifacts.values(), *(rival.ref for rivals in doc.rivals.values() for rival in rivals)]
     keys = {part.key for ref in refs for part in ref.parts}
     keys.update(ref.key for ref in refs if not ref.parts)
-    keys.update(part.key for part in doc.sealed)
+    keys.update(part.key for part in sealed_parts(doc))
     return keys
 
 

@@ -25,13 +25,22 @@ import aqrec.engine._pace as pace_module
 from aqrec.engine import Engine
 from aqrec.errors import AlreadyExistsError, AqrecError, ObjectNotFoundError, StorageError
 from aqrec.format import _ids as ids
+from aqrec.format import _layout as layout
 from aqrec.format import _values as values
 from aqrec.format._document import RunDocument
-from aqrec.format._records import ParamsLogged, RunCreated, StatusSet
+from aqrec.format._records import (
+    ArtifactPart,
+    ArtifactRef,
+    ArtifactSaved,
+    ParamsLogged,
+    RunCreated,
+    StatusSet,
+)
 from aqrec.options import FlushOptions, Options, RetryOptions
 from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import ObjectInfo, Store
-from aqrec.upkeep import fold
+from aqrec.upkeep import Work, collect, fold, reap
+from aqrec.upkeep._gc import LEAST_GRACE
 from tests.engine.support import serve
 
 __all__ = ["Clock", "SimulatedStore", "Simulation", "VirtualLoop", "simulate"]
@@ -127,12 +136,16 @@ class SimulatedStore(Store):
         self._requests = requests
         self.made: set[str] = set()
         """Keys of all objects that were ever put"""
+        self.asleep = False
+        """Whether the machine it is used on sleeps: what is under way goes on when it wakes"""
 
     @property
     def url(self) -> str:
         return "memory://simulated"
 
     async def _pass(self, stall: float) -> None:
+        while self.asleep:
+            await asyncio.sleep(60)
         chance = self._chance
         if chance is None:
             await asyncio.sleep(0.03)
@@ -235,6 +248,12 @@ class Simulation:
         How often each writer works, and flushes points at most before it rests.
     curious
         How likely a reader reads a history.
+    reapers, collectors
+        How many give up runs, and collect garbage.
+    rest
+        Seconds that a writer rests between two rounds, on average.
+    mortal, sleepy
+        How likely a writer dies in a round, and its machine sleeps for an hour or two.
 
     Attributes
     ----------
@@ -253,10 +272,19 @@ class Simulation:
         rounds: int = 4,
         flushes: int = 1,
         curious: float = 0.4,
+        reapers: int = 0,
+        collectors: int = 0,
+        rest: float = 5.0,
+        mortal: float = 0.0,
+        sleepy: float = 0.0,
     ) -> None:
         self._chance = random.Random(seed)
         self._writers, self._folders, self._rounds = writers, folders, rounds
         self._flushes, self._curious = flushes, curious
+        self._reapers, self._collectors = reapers, collectors
+        self._rest, self._mortal, self._sleepy = rest, mortal, sleepy
+        self._saved: dict[str, list[str]] = {}
+        self._dead: set[str] = set()
         self._space: dict[str, tuple[bytes, int]] = {}
         self._requests: Counter[str] = Counter()
         self._stores: list[SimulatedStore] = []
@@ -277,13 +305,15 @@ class Simulation:
         """Let everybody work until the writers are done; then look once more."""
         others = [asyncio.create_task(self._folder()) for _ in range(self._folders)]
         others += [asyncio.create_task(self._reader(long=number == 0)) for number in range(2)]
+        others += [asyncio.create_task(self._reaper()) for _ in range(self._reapers)]
+        others += [asyncio.create_task(self._collector()) for _ in range(self._collectors)]
         await asyncio.gather(*(self._writer(number) for number in range(self._writers)))
-        await asyncio.sleep(10)
+        await asyncio.sleep(6 * 3600 if self._reapers else 10)
         self._stopped = True
         for result in await asyncio.gather(*others, return_exceptions=True):
             if isinstance(result, BaseException):
                 raise result
-        await self._look(Catalog(self._store()))
+        await self._look(Catalog(self._store()), last=True)
         made = {key for store in self._stores for key in store.made}
         self.counts["merges"] = sum(_merged(key) for key in made)
 
@@ -293,24 +323,104 @@ class Simulation:
             provenance=False,
             spool=None,
             seal=chance.choice(["run", "run", "bulk", "never"]),
-            flush=FlushOptions(segment_interval=2.0),
+            flush=FlushOptions(segment_interval=2.0, **({"hand_over_interval": 5.0} if self._sleepy else {})),
             retry=RetryOptions(first=0.5, longest=5.0),
             flush_timeout=1e6,
             close_timeout=1e6,
         )
         engine = begin(Engine(self._url, options), asyncio.get_running_loop())
+        store = self._stores[-1]
         await _until(engine.open)
         run_id = ""
         for turn in range(self._rounds):
+            if self._mortal and chance.random() < self._mortal:
+                await self._work_of_a_mortal(engine, run_id)
+                self._dead.add(run_id)
+                self.counts["deaths"] += 1
+                engine = begin(Engine(self._url, options), asyncio.get_running_loop())
+                store = self._stores[-1]
+                await _until(engine.open)
+                run_id = ""
             if not run_id:
                 run_id = f"w{number}r{turn}"
                 await self._start(engine, run_id)
+            if self._sleepy and chance.random() < self._sleepy:
+                self.counts["sleeps"] += 1
+                asyncio.get_running_loop().call_later(chance.expovariate(1 / 3), self._sleep, store)
             await self._log(engine, run_id, turn)
+            if self._collectors and chance.random() < 0.5:
+                await self._save(engine, store, run_id)
             if chance.random() < 0.3:
                 await self._end(engine, run_id)
                 run_id = ""
-            await asyncio.sleep(chance.expovariate(1 / 5))
+            await asyncio.sleep(chance.expovariate(1 / self._rest))
         await engine.close()
+
+    def _sleep(self, store: SimulatedStore) -> None:
+        store.asleep = True
+        asyncio.get_running_loop().call_later(
+            self._chance.uniform(3600, 3 * 3600), lambda: setattr(store, "asleep", False)
+        )
+
+    async def _work_of_a_mortal(self, engine: Engine, run_id: str) -> None:
+        """Do some work and die in the middle of it."""
+        work = []
+        if run_id:
+            work = [
+                asyncio.create_task(self._log(engine, run_id, 99)),
+                asyncio.create_task(self._save(engine, self._store(), run_id)),
+            ]
+        await asyncio.sleep(self._chance.expovariate(1 / 5))
+        sealer = engine._sealer
+        tasks = [*work, engine._pump_task, engine._commit_task]
+        tasks += [sealer._task, sealer._merger._task] if sealer is not None else []
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+
+    async def _save(self, engine: Engine, store: SimulatedStore, run_id: str) -> None:
+        """Save an artifact in parts, slowly, as a recorder does: after long it looks whether they are there."""
+        path = f"big {self._chance.random()}"
+        parts: list[ArtifactPart] = []
+        while not parts or not all(part.key in self._space for part in parts):
+            parts = []
+            folder = f"{layout.artifact_parts_folder(run_id, path)}/{ids.new_id()}"
+            with engine.alive.saving(run_id):
+                for number in range(3):
+                    key = layout.artifact_part_key(folder, number)
+                    await _until(lambda key=key: store.put(key, b"part"))
+                    parts.append(ArtifactPart(key=key, size=4, checksum=""))
+                    await asyncio.sleep(self._chance.expovariate(1 / self._rest))
+                ref = ArtifactRef(path=path, key=folder, size=12, checksum="", parts=parts)
+                engine.post(ArtifactSaved(clock=engine.clock.now(), run_id=run_id, ref=ref))
+                await engine.flush()
+        self._saved.setdefault(run_id, []).extend(part.key for part in parts)
+        self.counts["saves"] += 1
+
+    async def _reaper(self) -> None:
+        engine = begin(Engine(self._url, Options(provenance=False, spool=None)), asyncio.get_running_loop())
+        await _until(engine.open)
+        while not self._stopped:
+            await asyncio.sleep(self._chance.expovariate(1 / 900))
+            try:
+                done = await reap(Work(self._store(), self._url), engine, horizon=900, dry_run=False)
+            except AqrecError:
+                self.counts["failed"] += 1
+            else:
+                self.counts["reaped"] += sum(run.ended for run in done.runs)
+        await engine.close()
+
+    async def _collector(self) -> None:
+        while not self._stopped:
+            await asyncio.sleep(self._chance.expovariate(1 / 900))
+            try:
+                done = await collect(Work(self._store(), self._url), grace=LEAST_GRACE, dry_run=False)
+            except AqrecError:
+                self.counts["failed"] += 1
+            else:
+                for orphan in done.orphans:
+                    self.counts[f"collected {orphan.kind}"] += 1
 
     async def _start(self, engine: Engine, run_id: str) -> None:
         state = engine.run_state(RunDocument(run_id=run_id), made_id=True)
@@ -355,7 +465,7 @@ class Simulation:
         chance = self._chance
         catalog = Catalog(self._store())
         while not self._stopped:
-            await asyncio.sleep(chance.expovariate(1 / 4))
+            await asyncio.sleep(chance.expovariate(1 / (0.8 * self._rest)))
             if chance.random() < 0.3:
                 catalog = Catalog(self._store())
             work = asyncio.create_task(
@@ -377,13 +487,13 @@ class Simulation:
     async def _reader(self, *, long: bool) -> None:
         catalog = Catalog(self._store())
         while not self._stopped:
-            await asyncio.sleep(self._chance.expovariate(1 / 4))
+            await asyncio.sleep(self._chance.expovariate(1 / (0.8 * self._rest)))
             await self._look(catalog if long else Catalog(self._store()))
 
-    async def _look(self, catalog: Catalog) -> None:
+    async def _look(self, catalog: Catalog, *, last: bool = False) -> None:
         params = {run_id: set(keys) for run_id, keys in self._params.items()}
         steps = {run_id: set(known) for run_id, known in self._steps.items()}
-        ended = set(self._ended)
+        ended, saved = set(self._ended), {run_id: list(known) for run_id, known in self._saved.items()}
         try:
             await catalog.refresh()
         except ObjectNotFoundError as error:
@@ -396,6 +506,12 @@ class Simulation:
                 self.violations.append(f"{run_id} lacks params of {sorted(keys)}")
             elif run_id in ended and doc.status != "FINISHED":
                 self.violations.append(f"{run_id} has not ended")
+            elif last and self._reapers and run_id in self._dead and doc.status != "FAILED":
+                self.violations.append(f"{run_id} was not given up, it is {doc.status}")
+            if doc is not None:
+                held = {part.key for ref in doc.artifacts.values() for part in ref.parts}
+                if lost := [key for key in saved.get(run_id, ()) if key not in held & self._space.keys()]:
+                    self.violations.append(f"{run_id} lacks {lost}")
         if self.violations or not steps or self._chance.random() >= self._curious:
             return
         run_id = self._chance.choice(sorted(steps))

@@ -13,7 +13,7 @@ from aqrec.reading import Catalog
 from aqrec.stores import MemoryStore, ObjectInfo, Store, WrapperStore
 from tests.engine.support import options, serve
 
-__all__ = ["AgedStore", "aged", "everything", "keys", "record", "shared"]
+__all__ = ["AgedStore", "aged", "as_it_is", "elsewhere", "everything", "keys", "record", "shared"]
 
 
 class AgedStore(WrapperStore):
@@ -53,6 +53,20 @@ def aged(*, append: bool) -> tuple[str, AgedStore]:
         return AgedStore(MemoryStore(name, append=append), past)
 
     return serve(make), make()
+
+
+def elsewhere(store: AgedStore) -> str:
+    """Return another URL of the same store, as another machine would use it."""
+    name, append = store.url.removeprefix("memory://"), store.supports_append
+    return serve(lambda: AgedStore(MemoryStore(name, append=append), store._past))
+
+
+async def as_it_is(store: Store) -> tuple[str, AgedStore]:
+    """Return a copy of a store: what there would be if all its writers died now."""
+    url, copy = aged(append=False)
+    for key in await keys(store):
+        await copy.put(key, await store.get(key))
+    return url, copy
 
 
 async def keys(store: Store, folder: str = "") -> list[str]:

@@ -13,11 +13,12 @@ from aqrec.format._document import RunDocument
 from aqrec.format._records import RunCreated, StatusSet
 from aqrec.options import Options
 from aqrec.reading import _history
-from aqrec.upkeep import _fold
+from aqrec.upkeep import _fold, _gc
 from tests.engine.support import serve
 from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
 
 SEEDS = 40 if os.environ.get("CI") else 24
+UPKEEP_SEEDS = 8 if os.environ.get("CI") else 4
 
 
 @pytest.fixture(autouse=True)
@@ -79,12 +80,40 @@ def test_points_are_doubled_where_their_numbers_are_not_looked_at(monkeypatch: p
     assert any("twice" in text for texts in found.values() for text in texts)
 
 
+UPKEEP = {
+    "writers": 2,
+    "folders": 1,
+    "rounds": 5,
+    "reapers": 2,
+    "collectors": 2,
+    "rest": 1_200.0,
+    "mortal": 0.2,
+    "sleepy": 0.2,
+}
+"""Hours in which writers die, sleep and save slowly, while others give up runs and collect garbage"""
+
+
+def test_nobody_who_lives_is_given_up_for_good_and_nothing_needed_is_collected() -> None:
+    found, counts = _violations(range(UPKEEP_SEEDS), **UPKEEP)
+    assert not found
+    for what in ("deaths", "sleeps", "saves", "reaped", "collected part", "collected journal"):
+        assert counts[what] > UPKEEP_SEEDS / 10, f"the simulation has hardly {what}"
+
+
+def test_parts_are_missed_where_references_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_gc, "keys_of", lambda _: set())
+    found, _ = _violations(range(2), **UPKEEP)
+    assert any("lacks" in text for texts in found.values() for text in texts)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(6 * 3600)
 def test_thousands_of_interleavings_lose_and_double_nothing() -> None:
     found, _ = _violations(range(SEEDS, SEEDS + 5_000))
     assert not found
     found, _ = _violations(range(SEEDS, SEEDS + 5_000), **JOURNAL)
+    assert not found
+    found, _ = _violations(range(UPKEEP_SEEDS, UPKEEP_SEEDS + 1_000), **UPKEEP)
     assert not found
 
 
