@@ -75,7 +75,7 @@ def test_points_are_missed_where_originals_go_before_the_merged_segment_is_there
 
 def test_points_are_doubled_where_their_numbers_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = _history._scan
-    monkeypatch.setattr(_history, "_scan", lambda *work: scan(*work[:6], set(), work[7]))
+    monkeypatch.setattr(_history, "_scan", lambda *work: scan(*work[:6], set(), *work[7:]))
     found, _ = _violations(range(20), **JOURNAL)
     assert any("twice" in text for texts in found.values() for text in texts)
 
