@@ -114,7 +114,19 @@ def test_signal_analysis_of_a_whole_workflow(name: str) -> None:
         assert len(actual) <= len(expected)
 
 
-@pytest.mark.parametrize("name", ["g01_syn40_default", "g02_syn40_expr_vol", "g03_real4_open_lots"])
+def test_signal_analysis_of_a_qrun() -> None:
+    files = case("g05_qrun")["files"]
+    expected = table("g05_qrun/signal_analysis.parquet").set_index("datetime")
+    coefficients = analysis.calc_ic(signal(files["pred"]), signal(files["label"]))
+    for name, actual in zip(["ic", "ric"], coefficients, strict=True):
+        assert actual.index.tolist() == expected.index.tolist()
+        np.testing.assert_allclose(actual, expected[name], **TOLERANCE)
+    assert coefficients[0].mean() == pytest.approx(case("g05_qrun")["logged_metrics"]["IC"], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", ["g01_syn40_default", "g02_syn40_expr_vol", "g03_real4_open_lots", "g05_qrun"]
+)
 def test_figures_of_a_backtest(name: str) -> None:
     report = table(f"{name}/report_normal.parquet").set_index("datetime")
     excess = report["return"] - report["bench"]

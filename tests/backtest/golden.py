@@ -10,7 +10,7 @@ import pandas as pd
 from aqrec.quotes import Market
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
-CASES = ("g01_syn40_default", "g02_syn40_expr_vol", "g03_real4_open_lots")
+CASES = ("g01_syn40_default", "g02_syn40_expr_vol", "g03_real4_open_lots", "g05_qrun")
 
 
 def table(path: str) -> pd.DataFrame:
