@@ -7,6 +7,7 @@ Predictions and labels with equal indexes sorted by day are read in place, in sm
 up to three float64 columns of their length. All of it may run in a thread beside an event loop.
 """
 
+from ._frequency import resample_indicators, resample_report
 from ._risk import indicator_analysis, risk_analysis
 from ._signal import calc_all_ic, calc_ic, calc_long_short_prec, calc_long_short_return, pred_autocorr
 
@@ -17,5 +18,7 @@ __all__ = [
     "calc_long_short_return",
     "indicator_analysis",
     "pred_autocorr",
+    "resample_indicators",
+    "resample_report",
     "risk_analysis",
 ]

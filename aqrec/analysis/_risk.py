@@ -9,13 +9,17 @@ from numbers import Real
 from typing import Any, Literal, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from aqrec.errors import InvalidValueError
 
 from ._inputs import check_frame, check_series, numeric_values
 
-__all__ = ["indicator_analysis", "risk_analysis"]
+__all__ = ["INDICATOR_WEIGHTS", "indicator_analysis", "risk_analysis", "weighted_means"]
+
+INDICATOR_WEIGHTS = {"mean": "count", "amount_weighted": "deal_amount", "value_weighted": "value"}
+"""Column whose numbers are the weights of days, by method"""
 
 _FREQUENCY = re.compile(r"([0-9]*)(month|mon|week|w|day|d|minute|min)", re.IGNORECASE)
 _BARS_PER_YEAR = {"m": 12, "w": 50, "d": 238, "minute": 240 * 238}
@@ -119,25 +123,37 @@ def indicator_analysis(
         `df` is not a frame, lacks a column, holds anything but numbers, or `method` is unknown.
     """
     frame = check_frame(df, "df")
-    weighting = {"mean": "count", "amount_weighted": "deal_amount", "value_weighted": "value"}
-    if method not in weighting:
-        msg = f"method must be one of {', '.join(weighting)}, not {method!r}"
+    if method not in INDICATOR_WEIGHTS:
+        msg = f"method must be one of {', '.join(INDICATOR_WEIGHTS)}, not {method!r}"
         raise InvalidValueError(msg)
-    columns = {"ffr": weighting[method], "pa": weighting[method], "pos": "count"}
-    lacking = sorted({*columns, *columns.values()}.difference(frame.columns))
+    weight = INDICATOR_WEIGHTS[method]
+    lacking = sorted({"ffr", "pa", "pos", "count", weight}.difference(frame.columns))
     if lacking:
         msg = f"df lacks the columns {', '.join(lacking)} of a backtest's indicators"
         raise InvalidValueError(msg)
+    return weighted_means(frame, weight, np.zeros(len(frame), dtype=np.intp), bars=1).T.set_axis(
+        ["value"], axis="columns"
+    )
 
-    def column(name: str) -> pd.Series[float]:
-        return pd.Series(numeric_values(frame[name], f"column {name!r} of df"))
 
-    averages: dict[str, float] = {}
+def weighted_means(
+    frame: pd.DataFrame, weight: str, bar_of: npt.NDArray[np.intp], *, bars: int | None = None
+) -> pd.DataFrame:
+    """Return ``ffr``, ``pa`` and ``pos`` of each bar: sum of indicator times weight, over the sum of weights."""
+
+    def column(name: str) -> npt.NDArray[np.float64]:
+        return numeric_values(frame[name], f"column {name!r} of df").astype(np.float64)
+
+    def total(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        known = np.where(np.isnan(values), 0.0, values)
+        return np.bincount(bar_of, weights=known, minlength=bars or 0).astype(np.float64)
+
+    averages: dict[str, npt.NDArray[np.float64]] = {}
     with np.errstate(all="ignore"):
-        for name, weight in columns.items():
-            weights = column(weight).abs() if weight != "count" else column(weight)
-            averages[name] = np.float64((column(name) * weights).sum()) / np.float64(weights.sum())
-    return pd.Series(averages, dtype=np.float64).to_frame("value")
+        for name, by in {"ffr": weight, "pa": weight, "pos": "count"}.items():
+            weights = column(by) if by == "count" else np.abs(column(by))
+            averages[name] = total(column(name) * weights) / total(weights)
+    return pd.DataFrame(averages)
 
 
 def _scaler(n: Any, freq: Any) -> float:

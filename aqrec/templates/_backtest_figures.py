@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 
-from aqrec.analysis import indicator_analysis, risk_analysis
+from aqrec.analysis import indicator_analysis, resample_indicators, resample_report, risk_analysis
 from aqrec.backtest import Exchange, backtest
 from aqrec.backtest._run import market_of
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
@@ -131,7 +131,8 @@ def _analysed(plan: BacktestPlan, outcome: Any) -> tuple[dict[str, Any], dict[st
         objects[f"indicators_normal_{freq}.pkl"] = daily
         objects[f"indicators_normal_{freq}_obj.pkl"] = orders
     for freq in plan.risk:
-        report = portfolio[freq][0]
+        report = portfolio[freq][0] if freq in portfolio else resample_report(portfolio["1day"][0], freq)
+        objects[f"report_normal_{freq}.pkl"] = report
         excess = report["return"] - report["bench"]
         analysis = pd.concat(
             {
@@ -145,7 +146,10 @@ def _analysed(plan: BacktestPlan, outcome: Any) -> tuple[dict[str, Any], dict[st
             f"{freq}.{'.'.join(row)}": value for row, value in zip(analysis.index, values, strict=True)
         }
     for freq in plan.indicators:
-        summary = indicator_analysis(indicators[freq][0], method=plan.method)
+        made = freq not in indicators
+        table = resample_indicators(indicators["1day"][0], freq, plan.method) if made else indicators[freq][0]
+        objects[f"indicators_normal_{freq}.pkl"] = table
+        summary = indicator_analysis(table, method=plan.method)
         objects[f"indicator_analysis_{freq}.pkl"] = summary
         values = summary["value"].to_numpy(dtype=np.float64).tolist()
         metrics |= {f"{freq}.{name}": value for name, value in zip(summary.index, values, strict=True)}

@@ -62,6 +62,10 @@ _FREQUENCY = re.compile(r"(\d*)(month|mon|week|w|day|d|minute|min)", re.IGNORECA
 _UNITS = {"month": "month", "mon": "month", "week": "week", "w": "week", "day": "day", "d": "day"}
 
 
+_DAY = "1day"
+_OF_DAYS = ("day", "week", "month")
+
+
 class BacktestPlan(msgspec.Struct, frozen=True):
     """One backtest and its analyses; travels to workers as it is."""
 
@@ -77,6 +81,7 @@ class BacktestPlan(msgspec.Struct, frozen=True):
     """Those of all executors, each of which has indicators"""
     risk: tuple[str, ...]
     indicators: tuple[str, ...]
+    """Those to analyse; what no executor reports is made of the days"""
     method: IndicatorMethod
     plots: bool = False
 
@@ -144,6 +149,8 @@ def portfolio_files(plan: BacktestPlan) -> list[str]:
     return [
         *(kind.format(freq) for freq in plan.reported for kind in reports),
         *(kind.format(freq) for freq in plan.levels for kind in indicators),
+        *(reports[0].format(freq) for freq in plan.risk if freq not in plan.reported),
+        *(indicators[0].format(freq) for freq in plan.indicators if freq not in plan.levels),
         *(f"port_analysis_{freq}.pkl" for freq in plan.risk),
         *(f"indicator_analysis_{freq}.pkl" for freq in plan.indicators),
         *(name for freq in plan.reported if plan.plots for name in picture_files(freq)),
@@ -213,10 +220,11 @@ def _chosen(name: str, given: str | Iterable[str] | None, reported: tuple[str, .
         return reported[:1]
     chosen = tuple(_normal(name, freq) for freq in ([given] if isinstance(given, str) else given))
     for freq in chosen:
-        if freq not in reported:
+        if freq not in reported and not (_DAY in reported and freq.lstrip("0123456789") in _OF_DAYS):
             raise InvalidInputError(
                 f"{name} names {freq!r}, but the executor reports only {', '.join(reported) or 'nothing'}; leave it out, "
-                "or set generate_portfolio_metrics for an executor of that time_per_step"
+                "or set generate_portfolio_metrics for an executor of that time_per_step. Days, weeks and months can be "
+                "made of reported days"
             )
     return chosen
 

@@ -66,7 +66,9 @@ class PortAnaRecord(ACRecordTemp):
         of `aqrec.backtest.backtest`. It is copied. Default: the 50 best names of the prediction, 5 exchanged a day,
         against SH000300.
     risk_analysis_freq, indicator_analysis_freq
-        One or more frequencies to analyse; default: that of the outermost executor which reports.
+        One or more frequencies to analyse; default: that of the outermost executor which reports. Weeks, months and
+        several days (``"week"``, ``"5day"``), where no executor reports them, are made of reported days as by
+        `aqrec.analysis.resample_report` and `aqrec.analysis.resample_indicators`, and saved too.
     indicator_analysis_method
         As for `aqrec.analysis.indicator_analysis`; default "mean".
     skip_existing, on_missing

@@ -12,6 +12,7 @@ import pytest
 
 import aqrec
 import aqrec.sync.templates as blocking
+from aqrec.analysis import resample_report, risk_analysis
 from aqrec.backtest import positions_frame
 from aqrec.errors import InvalidInputError, InvalidValueError, MissingInputError
 from aqrec.templates import MultiPassPortAnaRecord, PortAnaRecord, SigAnaRecord, SignalRecord, generate_all
@@ -237,8 +238,8 @@ STRATEGY = {"class": "TopkDropoutStrategy", "kwargs": {"signal": "<PRED>", "topk
         ({"config": {"strategy": STRATEGY, "backtest": 1}}, r"config\['backtest'\] is 1; give a dict"),
         ({"config": 1}, "config is 1; give a dict"),
         (
-            {"risk_analysis_freq": "week"},
-            "risk_analysis_freq names '1week', but the executor reports only 1day",
+            {"risk_analysis_freq": "5min"},
+            "risk_analysis_freq names '5min', but the executor reports only 1day.* can be made of reported days",
         ),
         ({"indicator_analysis_freq": ["1day", "5min"]}, "indicator_analysis_freq names '5min'"),
         ({"risk_analysis_freq": "fortnight"}, "'fortnight' is no frequency such as"),
@@ -268,6 +269,36 @@ async def test_a_config_that_means_nothing_is_refused_at_once(
     async with run(memory_url) as recorder:
         with pytest.raises(InvalidInputError, match=text):
             PortAnaRecord(recorder, **options)
+
+
+async def test_a_portfolio_is_judged_at_several_frequencies(memory_url: str) -> None:
+    async with run(memory_url) as recorder:
+        await predicted(recorder)
+        record = PortAnaRecord(
+            recorder,
+            config(),
+            risk_analysis_freq=["day", "week", "month"],
+            indicator_analysis_freq=["week"],
+            quotes=market("syn40"),
+        )
+        await record.generate()
+        await record.check(include_self=True)
+        assert set(await recorder.list_artifacts("portfolio_analysis")) == {
+            f"portfolio_analysis/{name}" for name in record.list()
+        }
+        metrics = await recorder.list_metrics()
+        weekly = await record.load("report_normal_1week.pkl")
+        analysis = await record.load("port_analysis_1week.pkl")
+        daily = await record.load("report_normal_1day.pkl")
+        indicators = await record.load("indicators_normal_1week.pkl")
+    pd.testing.assert_frame_equal(weekly, resample_report(daily, "week"))
+    excess = weekly["return"] - weekly["bench"] - weekly["cost"]
+    expected = risk_analysis(excess, freq="week")["risk"]
+    assert analysis.loc["excess_return_with_cost", "risk"].to_dict() == expected.to_dict()
+    assert metrics["1week.excess_return_with_cost.mean"] == expected["mean"]
+    assert indicators.index.equals(weekly.index)
+    assert {key.split(".")[0] for key in metrics} == {"1day", "1week", "1month"}
+    assert {key for key in metrics if key.endswith(".ffr")} == {"1week.ffr"}
 
 
 async def test_an_executor_that_says_nothing_of_reports_makes_them(memory_url: str) -> None:
