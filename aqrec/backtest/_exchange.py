@@ -56,7 +56,8 @@ class Exchange:
         First and last day, both included: a date, Timestamp or datetime64, text such as "2024-01-31", or the number 20240131.
         Default: all days of the quotes.
     codes
-        Instruments that can be traded. "all": every one of the quotes. A warning tells of those that the quotes do not have.
+        Instruments that can be traded, on all days. "all": every one of the quotes, on the days where it is listed
+        (`Market.listed`). A warning tells of those that the quotes do not have.
     deal_price
         A field (``"open"``, with or without its ``$``), or a pair of fields (buy, sell). Where it is missing or
         not above 1e-8, deals are done at the close. None: the region's default.
@@ -128,9 +129,7 @@ class Exchange:
         self.impact_cost = float(impact_cost)
 
         self.close: Floats = self._values("$close").copy()
-        if quotes.listed is not None:
-            self.close[~quotes.listed[self.span]] = np.nan
-        self.close[:, self._unlisted(codes)] = np.nan
+        self._suspend_all_but(codes)
         suspended = np.isnan(self.close)
         self._check("$close", self.close, (self.close <= 0) | np.isinf(self.close), "a close is above 0")
         buy, sell = _prices(defaults.deal_price if deal_price is None else deal_price)
@@ -158,20 +157,21 @@ class Exchange:
         self.trade_unit = None if self.trade_w_adj_price or unit is None else int(unit)
         self._caps = self._volume_caps(volume_threshold)
 
-    def _unlisted(self, codes: Any) -> list[int]:
-        """Return the columns that cannot be traded."""
-        if isinstance(codes, str):
-            if codes == "all":
-                return []
-            raise InvalidInputError(f"codes must be 'all' or names of instruments, not {codes!r}")
+    def _suspend_all_but(self, codes: Any) -> None:
+        """Let nothing be known of what cannot be traded."""
+        if isinstance(codes, str) and codes == "all":
+            if self.market.listed is not None:
+                self.close[~self.market.listed[self.span]] = np.nan
+            return
         try:
-            named = set(codes)
-        except TypeError as error:
-            raise InvalidInputError(
-                f"codes must be 'all' or names of instruments, not {shown(codes)}"
-            ) from error
+            named = set[Any]() if isinstance(codes, str) else set(codes)
+        except TypeError:
+            named = set()
+        if not named:
+            raise InvalidInputError(f"codes must be 'all' or names of instruments, not {shown(codes)}")
         check_names("codes", named, self.market.columns)
-        return [column for name, column in self.market.columns.items() if name not in named]
+        others = [column for name, column in self.market.columns.items() if name not in named]
+        self.close[:, others] = np.nan
 
     def _check(self, field: str, values: Floats, wrong: Flags, words: str) -> None:
         if wrong.any():

@@ -108,6 +108,9 @@ def test_a_benchmark_has_its_whole_past_but_is_traded_only_while_listed(provider
     )
     exchange = Exchange(market)
     assert (~np.isnan(exchange.close)).sum(axis=0).tolist()[:2] == [0, 3]
+    # As in Qlib, who names an instrument can trade it on all days.
+    named = Exchange(market, codes=["SH600000"])
+    assert (~np.isnan(named.close)).sum(axis=0).tolist() == [0, 180, 0]
 
 
 def test_a_list_may_be_open_ended(provider: Path) -> None:
