@@ -5,6 +5,7 @@ from aqrec.engine._engine import Engine
 from aqrec.engine._exit import disown, own, shut_down
 from aqrec.engine._leaving import leaving
 from aqrec.engine._marker import ensure_marker, read_marker
+from aqrec.engine._outage import Outage
 from aqrec.engine._registry import acquire_engine, engines, engines_of, release_engine
 from aqrec.engine._runtime import THREAD_NAME, Runtime, bridge, current_runtime, follow
 from aqrec.engine._statistics import Statistics
@@ -15,6 +16,7 @@ __all__ = [
     "THREAD_NAME",
     "Done",
     "Engine",
+    "Outage",
     "PointLog",
     "Room",
     "RunState",

@@ -22,7 +22,7 @@ from aqrec.engine._batch import drain
 from aqrec.engine._buffer import Buffer, Schema
 from aqrec.engine._failures import Failures
 from aqrec.engine._log import AppendLog, Log
-from aqrec.engine._marker import ensure_marker
+from aqrec.engine._marker import find_marker
 from aqrec.engine._outage import Flush, Outage
 from aqrec.engine._pace import Pace, gather
 from aqrec.engine._runtime import Runtime, current_runtime
@@ -228,18 +228,21 @@ class Engine:
         """Whether the store is known to be one, so that `open` has nothing to do."""
         return self._marked and not self.closed
 
-    async def open_spool(self) -> None:
-        """Make the spool if it stands in for the store: else the store would be blamed for a folder that cannot be made."""
-        if self.options.offline and self.spool is not None:
+    async def find(self, *, create: bool = False) -> bool:
+        """Return whether the store is one, and with `create` make it one; offline, the spool stands in for it."""
+        if (
+            self.options.offline and self.spool is not None
+        ):  # first: the store is not to be blamed for its folder
             await asyncio.get_running_loop().run_in_executor(None, self.spool.open_durably)
+        way = (self.url, repr(sorted((self.storage_options or {}).items())))
+        return await find_marker(self.store, way, self.outage, create=create)
 
     async def open(self, *, known: bool = False) -> None:
         """Read or create the store's marker, unless it is `known`; raises what stands against using the store."""
         if self._marked:
             return
-        await self.open_spool()
         if not known:
-            await ensure_marker(self.store)
+            await self.find(create=True)
         await self.outage.look_back()
         self._marked = True
 
@@ -337,6 +340,7 @@ class Engine:
             self._write_events(events[middle:], catalog)
             return
         self._events += len(events)
+        self.outage.note(payload)
         catalog.write(0, "", encode_frame(EVENTS, payload))
         if self._sealer is not None:
             self._sealer.told(events)

@@ -126,6 +126,7 @@ def _begin_end(status: str, reason: str) -> None:
 async def _finish(engine: Engine, finishers: list[Finish], status: str, reason: str, limit: float) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + limit
+    engine.outage.end_by = time.monotonic() + limit * 0.8
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(limit * 0.8):
             results = await asyncio.gather(

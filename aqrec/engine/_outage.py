@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import islice
 
 import msgspec
 
@@ -19,6 +21,10 @@ from aqrec.stores import Store
 __all__ = ["Flush", "Outage"]
 
 logger = logging.getLogger("aqrec")
+
+_REMEMBERED = 4 * 1024 * 1024
+"""Bytes of this writer's latest events that are kept for readers"""
+_PATIENCE = 5.0
 
 
 class Flush(msgspec.Struct):
@@ -63,6 +69,48 @@ class Outage:
         self._last_spill = 0.0
         self._later: list[Callable[[], Awaitable[None]]] = []
         self._working: asyncio.Task[None] | None = None
+        self.end_by: float | None = None
+        """When all must be over, by `time.monotonic`; None: nobody leaves"""
+        self._events: deque[bytes] = deque()
+        self._events_number = self._events_bytes = 0
+
+    @property
+    def patience(self) -> float:
+        """Seconds that one waits for the store's first answer, where there is something else to do."""
+        return max(self.spool.options.away_after if self.spool is not None else 0.0, _PATIENCE)
+
+    @property
+    def spare_time(self) -> float:
+        """Seconds that the end of a run may spend on saving requests: a quarter of what is left of a deadline at most."""
+        left = self.patience if self.end_by is None else (self.end_by - time.monotonic()) / 4
+        return max(min(left, self.patience), 0.0)
+
+    def missed(self, began: float) -> None:
+        """Note that the store has not taken what it was asked to take since then; a commit that succeeds ends that."""
+        if self._since is None:
+            self._since = began
+
+    def note(self, payload: bytes) -> None:
+        """Remember encoded events, the latest of them, for readers that the store does not answer."""
+        if self._store is None:
+            return
+        self._events.append(payload)
+        self._events_number += 1
+        self._events_bytes += len(payload)
+        while self._events_bytes > _REMEMBERED:
+            self._events_bytes -= len(self._events.popleft())
+
+    def events_since(self, number: int) -> tuple[int, list[bytes]]:
+        """Return what was noted after the first `number` times, as far as it is remembered, and the number by now."""
+        skip = max(len(self._events) - (self._events_number - number), 0)
+        return self._events_number, list(islice(self._events, skip, None))
+
+    @property
+    def kept(self) -> Store | None:
+        """What lies in the spool, as a store to read from; None if nothing was put there."""
+        if self._store is None or self.spool is None or not self.spool.opened:
+            return None
+        return self._store.here()
 
     @property
     def away(self) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from typing import Any, Protocol
 
 from aqrec.engine._log import Log, Segment
 from aqrec.engine._merge import Merger
+from aqrec.engine._outage import Outage
 from aqrec.engine._seal import Job, Source, write_history
 from aqrec.engine._summary import RunState
 from aqrec.errors import CorruptError
@@ -27,8 +29,6 @@ __all__ = ["Sealer"]
 
 BULK_RUNS = 2_000
 BULK_POINTS = 4_000_000
-_EARLY = 10.0
-"""Seconds that a run's end waits for its seal before its events are stored all the same"""
 
 
 class _Host(Protocol):
@@ -41,6 +41,7 @@ class _Host(Protocol):
     runs: dict[str, RunState]
     post: Callable[[Event], None]
     fail: Callable[[str, Exception], None]
+    outage: Outage
 
     async def encode(self) -> None: ...
     async def flush(self, timeout: float | None = None) -> None: ...  # noqa: ASYNC109 - a deadline of the store's, not of the caller
@@ -60,6 +61,7 @@ class Sealer:
         self._waiting_points = 0
         self._task: asyncio.Task[None] | None = None
         self._early: dict[str, list[Sealed]] = {}
+        self._sealing: set[asyncio.Task[None]] = set()
         self._untold: set[str] = set()
         """Runs whose latest seal is not in the log of events yet"""
         self._not_durable: set[str] = set()
@@ -95,9 +97,24 @@ class Sealer:
             # Loading them (pyarrow loads pandas, too) takes seconds on a busy machine, which is not the store's fault.
             for name in ("pyarrow.parquet", "pandas"):
                 await asyncio.get_running_loop().run_in_executor(None, import_module, name)
-            async with asyncio.timeout(_EARLY):
-                if state.unsealed and await self._journal.waiting():
-                    self._early[state.run_id] = await self._seal([state], bulk=False, early=True)
+            await self._in_time(asyncio.create_task(self._seal_early(state), name="aqrec-early-seal"))
+
+    async def _seal_early(self, state: RunState) -> None:
+        with contextlib.suppress(Exception):
+            if state.unsealed and await self._journal.waiting():
+                self._early[state.run_id] = await self._seal([state], bulk=False, early=True)
+
+    async def _in_time(self, sealing: asyncio.Task[None]) -> None:
+        """Wait for a seal as long as the end of a run may wait for it, and leave it to end by itself."""
+        outage, began = self._host.outage, time.monotonic()
+        self._sealing.add(sealing)
+        sealing.add_done_callback(self._sealing.discard)
+        try:
+            await asyncio.wait([sealing], timeout=outage.spare_time)
+        finally:
+            if not sealing.done():
+                sealing.cancel()  # not awaited: a request that hangs is given seconds to end
+                outage.missed(began)
 
     def told(self, events: Iterable[Event]) -> None:
         """Note what is in the log of events now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import suppress
 from functools import partial
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["SpoolingStore", "open_place"]
 
 T = TypeVar("T")
+
+_LOOK = 0.25
+"""Seconds between two looks whether a store that is being written is away"""
 
 
 class SpoolingStore(WrapperStore):
@@ -80,9 +84,32 @@ class SpoolingStore(WrapperStore):
                 if error is not refused:
                     raise
         try:
-            return await self._inner.put_stream(key, write)
+            return await self._put(key, write)
         except StorageError as error:
             return await self._keep(key, write, error)
+
+    async def _put(self, key: str, write: Callable[[BinaryIO], T]) -> T:
+        """Put an artifact; give up where none of it or all of it was handed over, and the store is found to be away meanwhile."""
+        idle = [time.monotonic()]  # since when nothing has been handed over; empty while something is
+
+        def noting(file: BinaryIO) -> T:
+            idle.clear()
+            result = write(file)
+            idle.append(time.monotonic())
+            return result
+
+        putting = asyncio.ensure_future(self._inner.put_stream(key, noting))
+        try:
+            while not putting.done():
+                await asyncio.wait([putting], timeout=_LOOK)
+                late = [since for since in idle if time.monotonic() - since >= self._spool.options.away_after]
+                if late and self._away() and not putting.done():
+                    raise StorageError(f"{self.url} is away")
+            return putting.result()
+        finally:
+            if not putting.done():
+                putting.cancel()
+                await asyncio.wait([putting])
 
     async def get(self, key: str, *, start: int = 0, end: int | None = None) -> bytes:
         """Read what lies in the spool, or hand on `Store.get`."""
@@ -109,10 +136,11 @@ class SpoolingStore(WrapperStore):
     async def _read(self, key: str, read: Callable[[Store], Awaitable[T]]) -> T:
         if self._spool.holds(key):
             with suppress(NotFoundError):  # sent meanwhile
-                return await read(self._here())
+                return await read(self.here())
         return await read(self._inner)
 
-    def _here(self) -> LocalStore:
+    def here(self) -> LocalStore:
+        """Return what lies in the spool, as a store to read from."""
         if self._local is None:
             self._local = LocalStore(self._spool.objects)
         return self._local
@@ -157,7 +185,7 @@ class SpoolingStore(WrapperStore):
         self._replacing[key] += 1
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._spool.open_durably)
-            result = await self._here().put_stream(key, bounded)
+            result = await self.here().put_stream(key, bounded)
         except BaseException as error:
             self._spool.release(size)
             if isinstance(error, StorageError) and error is not failure:

@@ -9,6 +9,7 @@ import asyncio
 import copy
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
+from time import monotonic
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -52,6 +53,7 @@ from aqrec.reading._parts import ColumnMemory
 from aqrec.reading._runs import Runs, standing
 from aqrec.reading._selection import Selection
 from aqrec.stores import ObjectInfo, Store
+from aqrec.stores._wrapper import closing
 
 __all__ = ["Catalog", "EventLog"]
 
@@ -148,21 +150,27 @@ class Catalog:
         self.pins = Pins()
         """Answers of which pages are still to come"""
         self._memory = ColumnMemory()
+        self.read_at: float | None = None
+        """When it was refreshed, by `time.monotonic`"""
         self._lock = asyncio.Lock()
 
-    async def refresh(self) -> None:
-        """Read what was written since the last refresh; this process's own records first leave their buffer."""
+    async def refresh(self, within: float | None = None) -> None:
+        """Read what was written since the last refresh; this process's own records first leave their buffer.
+
+        Raises `StorageError` if the store has not given its first answer `within` so many seconds.
+        """
         for engine in engines_of(self._url):
             try:
                 await engine.flush(_READ_OWN_TIMEOUT, durable=False)
             except StorageError as error:
                 logger.warning("aqrec: reading without the latest own records: %s", error)
         async with self._lock:
-            await self._refresh()
+            await self._refresh(within)
+            self.read_at = monotonic()
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, within: float | None) -> None:
         for attempt in range(_ATTEMPTS):
-            infos, numbers = await self._list()
+            infos, numbers = await self._list(within)
             listed = {info.key: info.size for info in infos}
             try:
                 newest = max((number for number in numbers if number is not None), default=0)
@@ -179,22 +187,45 @@ class Catalog:
             self.written = {info.key: info.modified for info in infos}
             return
 
-    async def _list(self) -> tuple[list[ObjectInfo], set[int | None]]:
+    async def _list(self, within: float | None) -> tuple[list[ObjectInfo], set[int | None]]:
         """Return the event logs, and the numbers of the heads."""
         infos: list[ObjectInfo] = []
         numbers: set[int | None] = set()
         # Events before heads: an event that is gone by now is in a head that is listed now. Where a listing is a request and
         # comes in the order of keys, as buckets have it, one of both does.
         together = not self.store.supports_append
-        async for info in self.store.list(layout.CATALOG if together else layout.EVENTS):
-            if layout.writer_of_event_log(info.key):
-                infos.append(info)
-                together = together and not numbers
-            elif info.key.startswith(f"{layout.HEADS}/"):
-                numbers.add(layout.head_number(info.key))
+        try:
+            async with (
+                asyncio.timeout(within) as limit,
+                closing(self.store.list(layout.CATALOG if together else layout.EVENTS)) as items,
+            ):
+                async for info in items:
+                    limit.reschedule(None)
+                    if layout.writer_of_event_log(info.key):
+                        infos.append(info)
+                        together = together and not numbers
+                    elif info.key.startswith(f"{layout.HEADS}/"):
+                        numbers.add(layout.head_number(info.key))
+        except TimeoutError as error:
+            raise StorageError(f"{self.store.url} has not answered within {within:g} s") from error
         if not together:
             numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
         return infos, numbers
+
+    def copy(self) -> Catalog:
+        """Return one that begins with what is known here and takes in events by `add`; it is not to be refreshed."""
+        other = Catalog(self.store, self._url)
+        other.runs = self.runs.copy()
+        other.experiments = {name: msgspec.structs.replace(known) for name, known in self.experiments.items()}
+        other.by_experiment = {name: set(runs) for name, runs in self.by_experiment.items()}
+        other.logs, other.written = dict(self.logs), self.written
+        other.pins, other._memory = self.pins, self._memory
+        other.checked, other.observed, other.read_at = self.checked, self.observed, self.read_at
+        return other
+
+    def add(self, payload: bytes) -> None:
+        """Take in encoded events that were not read from the store."""
+        self._apply_all(decode_events(payload), EventLog())
 
     def _seen(self, key: str) -> int:
         log = self.logs.get(key)

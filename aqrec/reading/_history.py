@@ -48,11 +48,13 @@ async def read_points(
     document: Callable[[], Awaitable[RunDocument]],
     keys: Sequence[str] | None,
     after: After = ALL,
+    *,
+    whole: bool = False,
 ) -> dict[str, HistoryPart]:
     """Return the points of some keys of a run (None: all), each ordered by step (absent first), then timestamp, then logging.
 
     `document` reads the run's document. It is asked again when a journal that it speaks of is gone, or lacks points: sealed or
-    merged meanwhile.
+    merged meanwhile. With `whole` a history that lacks points raises `ObjectNotFoundError`; else that is logged.
     """
     parts: dict[str, list[HistoryPart]] = {}
     complete = False
@@ -82,6 +84,8 @@ async def read_points(
             lacking = lacks
         doc, complete = latest, False
     if not complete:
+        if whole:
+            raise ObjectNotFoundError(f"points of the run's metrics are missing in {store.url}")
         logger.error(
             "aqrec: points of metric %s are missing in %s: a journal ends before the catalog says",
             ", ".join(map(repr, _keys_of(doc, keys))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,15 @@ class Runs(MutableMapping[str, RunDocument]):
     def __init__(self) -> None:
         self.documents: dict[str, RunDocument] = {}
         self.snapshots: Sequence[Snapshot] = ()
+        self._lent: set[str] = set()
+        """Documents that belong to another `Runs`, as long as there is no news of them here"""
+
+    def copy(self) -> Runs:
+        """Return the same runs; news of them that one of the two takes in stays unknown to the other."""
+        other = Runs()
+        other.documents, other.snapshots = dict(self.documents), self.snapshots
+        other._lent = set(self.documents)
+        return other
 
     def __getitem__(self, run_id: str) -> RunDocument:
         doc = self.documents.get(run_id)
@@ -70,6 +80,9 @@ class Runs(MutableMapping[str, RunDocument]):
             except KeyError:
                 doc = RunDocument(run_id=run_id)
             self.documents[run_id] = doc
+        elif run_id in self._lent:
+            self._lent.discard(run_id)
+            doc = self.documents[run_id] = copy.deepcopy(doc)
         return doc
 
     def rows(self) -> list[tuple[Snapshot, NDArray[np.int64]]]:

@@ -58,7 +58,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 async def history(run: Run, key: str, part: Part) -> pd.DataFrame:
     """Return the points of one metric of a run; see `Recorder.metric_history`."""
     after = part.after()
-    (points,) = (await read_points(run.engine.store, run.document, [key], after)).values()
+    (points,) = (await run.read_points([key], after)).values()
     return await asyncio.get_running_loop().run_in_executor(
         None, lambda: frame_of(thinned(points, part.max_points))
     )

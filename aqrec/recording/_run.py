@@ -10,19 +10,26 @@ import copy
 import logging
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakSet
 
 import msgspec
 
 from aqrec.engine import Room, disown, join, leaving, own
-from aqrec.errors import ClosedError, InvalidValueError, ParamConflictError, StorageError
+from aqrec.errors import (
+    ClosedError,
+    InvalidValueError,
+    ObjectNotFoundError,
+    ParamConflictError,
+    StorageError,
+)
 from aqrec.format import _layout as layout
 from aqrec.format import _values as values
 from aqrec.format._document import RunDocument, apply, document_to_json, latest, same
 from aqrec.format._ids import now_ms
 from aqrec.format._names import check_key_name, check_name, shown
+from aqrec.format._parquet import ALL, After
 from aqrec.format._records import (
     STATUS_FA,
     STATUS_FI,
@@ -37,7 +44,8 @@ from aqrec.format._records import (
     TagsDeleted,
     TagsSet,
 )
-from aqrec.reading import read_metric_history
+from aqrec.format._unfold import merge
+from aqrec.reading import frame_of, read_points
 from aqrec.recording._places import Places
 from aqrec.recording._session import Session
 
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aqrec.engine import RunState
+    from aqrec.format._parquet import HistoryPart
 
 __all__ = ["Point", "Run", "end_status"]
 
@@ -304,7 +313,7 @@ class Run:
             with self._lock:
                 apply(self.doc, sealed)
         if self.session.options.seal == "run":
-            doc = self._own_document() or await self.document()
+            doc = self._own_document() or await self.document(now=True)
             await self.engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
 
     def _own_document(self) -> RunDocument | None:
@@ -316,19 +325,31 @@ class Run:
         age = now_ms() - (self.doc.start_time or 0)
         if self.engine.store.supports_append or not state.made_id or age > _ALONE:
             return None
+        return self._recorded_here()
+
+    def _recorded_here(self) -> RunDocument:
+        """Return what this process has read and recorded of the run."""
+        state, writer = self.state, self.engine.writer
         with self._lock:
             doc = copy.deepcopy(self.doc)
-        writer = self.engine.writer
         if state.through >= 0:
             doc.metrics[writer], doc.through[writer] = dict(state.summaries), state.through
         if state.points.dropped:
             doc.dropped[writer] = state.points.dropped
         return doc
 
-    async def document(self) -> RunDocument:
-        """Return all that is known of the run now, by all its writers."""
-        catalog = await self.session.refresh()
+    async def document(self, *, now: bool = False) -> RunDocument:
+        """Return all that is known of the run now, by all its writers; while the store is away, all that is known here.
+
+        With `now` an outage raises `StorageError`.
+        """
+        session = self.session
+        catalog = await (session.refresh() if now else session.view(own=True))
         known = catalog.runs.get(self.run_id)
+        if catalog is not session.catalog:
+            doc = copy.deepcopy(known) if known is not None else RunDocument(run_id=self.run_id)
+            merge(doc, self._recorded_here())
+            return doc
         if known is None or not known.known:
             known = await catalog.find_run(self.run_id)
         self.observe(known)
@@ -348,7 +369,27 @@ class Run:
 
     async def metric_history(self, key: str) -> pd.DataFrame:
         """Return the history of one metric."""
-        return await read_metric_history(self.engine.store, self.document, key)
+        (points,) = (await self.read_points([key])).values()
+        return await asyncio.get_running_loop().run_in_executor(None, frame_of, points)
+
+    async def read_points(self, keys: Sequence[str], after: After = ALL) -> dict[str, HistoryPart]:
+        """Return the points of some metrics; while the store is away, only where this machine has all of them."""
+        outage = self.engine.outage
+        if not outage.away:
+            try:
+                return await read_points(self.engine.store, self.document, keys, after)
+            except StorageError as error:
+                if error.permanent or outage.kept is None:
+                    raise
+        try:
+            if outage.kept is None:
+                raise ObjectNotFoundError("the spool is empty")
+            return await read_points(outage.kept, self.document, keys, after, whole=True)
+        except ObjectNotFoundError as error:
+            raise StorageError(
+                f"the history of {', '.join(map(repr, keys))} lies in {self.session.url}, which is away; list_metrics() "
+                "tells the latest values"
+            ) from error
 
 
 def _after_fork() -> None:

@@ -212,7 +212,7 @@ async def _store_parts(
         for _ in range(_ATTEMPTS):
             begun = now_ms()
             await run.engine.acknowledge()
-            doc = await run.document()
+            doc = await run.document(now=True)
             known = [doc.artifacts[path]] if path in doc.artifacts else []
             known += [rival.ref for rival in doc.rivals.get(path, ())]
             folder = f"{base}/{new_id()}"

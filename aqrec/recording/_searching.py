@@ -99,7 +99,7 @@ async def search(workspace: Workspace, query: Query) -> Any:
     selection = query.selection(workspace, limit=query.max_results)
     loading = _loading(query)
     try:
-        catalog = await workspace.session.refresh()
+        catalog = await workspace.session.view()
         made = await catalog.search(
             selection,
             query.experiments(),
@@ -148,7 +148,7 @@ async def search_page(workspace: Workspace, query: Query, token: str | None) -> 
     if pinned is not None and before is not None:
         turned = await asyncio.get_running_loop().run_in_executor(None, turn, pinned, before.until)
     else:
-        await workspace.session.refresh()
+        catalog = await workspace.session.view()
         until = before.until if before else catalog.observed
         turned = await catalog.search(
             selection,

@@ -20,14 +20,14 @@ from aqrec.engine import (
     bridge,
     current_runtime,
     follow,
-    read_marker,
     release_engine,
 )
-from aqrec.errors import ClosedError, InvalidInputError
+from aqrec.errors import ClosedError, InvalidInputError, StorageError
 from aqrec.format._names import check_name
 from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
+from aqrec.recording._remembered import Remembered, refuse_partial
 from aqrec.stores._place import target_of
 from aqrec.upkeep import Compaction, Folding, compact
 
@@ -42,6 +42,7 @@ logger = logging.getLogger("aqrec")
 
 _GRACE = 5.0
 """Seconds beyond ``Options.close_timeout`` that the engine thread gets to say that it is done"""
+_READ_OWN_TIMEOUT = 5.0
 T = TypeVar("T")
 
 
@@ -84,6 +85,7 @@ class Session:
         self._runtime: Runtime | None = None
         self._catalog: Catalog | None = None
         self._folding: Folding | None = None
+        self._remembered: Remembered | None = None
         self._runs: WeakValueDictionary[str, OpenRun] = WeakValueDictionary()
         self.begun: dict[str, OpenRun] = {}
         """Runs that were begun here and are not ended"""
@@ -128,7 +130,7 @@ class Session:
             runtime = current_runtime()
             runtime.acquire()
             self._runtime = runtime
-            self._catalog = Catalog(self._engine.store, self.url)
+            self._catalog, self._remembered = Catalog(self._engine.store, self.url), None
             # Snapshots and heads are of one store; what is recorded offline becomes part of another.
             enabled = self.options.upkeep == "auto" and not self.options.offline
             self._folding = Folding(self._catalog, enabled=enabled)
@@ -148,14 +150,39 @@ class Session:
         self.engine.start()
         await self.engine.open(known=self.catalog.checked)
 
-    async def refresh(self) -> Catalog:
-        """Return the catalog, with all that is visible now."""
+    async def refresh(self, within: float | None = None) -> Catalog:
+        """Return the catalog, with all that is visible now; see `Catalog.refresh`."""
         catalog = self.catalog
         await self.check_once()
-        await catalog.refresh()
+        await catalog.refresh(within)
+        self._remembered = None
         self.engine.clock.observe(catalog.observed)
         if self._folding is not None:
             self._folding.consider()
+        return catalog
+
+    async def view(self, *, own: bool = False) -> Catalog:
+        """Return the catalog as `refresh` does, or, while the store is away, as it is remembered: then it is another object.
+
+        Where nothing was read before, `StorageError` is raised, unless all that is wanted is this process's `own`.
+        """
+        engine = self.engine
+        outage = engine.outage
+        if outage.spool is None or self.options.offline or not engine.opened:
+            return await self.refresh()
+        if not outage.away:
+            try:
+                return await self.refresh(outage.patience)
+            except StorageError as error:
+                if error.permanent:
+                    raise
+        with contextlib.suppress(StorageError):  # what was logged becomes events
+            await engine.flush(_READ_OWN_TIMEOUT, durable=False)
+        if self._remembered is None:
+            self._remembered = Remembered(self.catalog, outage)
+        catalog = self._remembered.view()
+        if not own:
+            refuse_partial(catalog)
         return catalog
 
     async def compact(self, grace: float) -> Compaction:
@@ -171,8 +198,7 @@ class Session:
         catalog = self.catalog
         if not catalog.checked:
             engine = self.engine
-            await engine.open_spool()
-            catalog.checked = engine.opened or await read_marker(engine.store) is not None
+            catalog.checked = engine.opened or await engine.find()
 
     def known(self, run_id: str) -> Any:
         """Return the run if it is open in this process."""
@@ -202,10 +228,14 @@ class Session:
         self.closed = True
         limit = self.options.close_timeout
         deadline = time.monotonic() + limit
+        engine = self._engine
+        if engine is not None:
+            engine.outage.end_by = deadline
         try:
             await self._end_runs(status, reason, limit)
         finally:
-            engine = self._engine
+            if engine is not None:
+                engine.outage.end_by = None
             if engine is not None and release_engine(engine):
                 self._released = engine
                 await self._fold(engine, deadline - time.monotonic())

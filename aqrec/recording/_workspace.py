@@ -28,6 +28,7 @@ from aqrec.format._records import (
 )
 from aqrec.reading import ExperimentDocument, Selection
 from aqrec.recording._provenance import begin_run
+from aqrec.recording._remembered import refuse_partial
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
 
@@ -128,7 +129,7 @@ class Workspace:
         """Create a run; refuse an id that is taken."""
         await self.session.prepare()
         if run_id is not None:
-            catalog = await self.session.refresh()
+            catalog = await self.session.view(own=True)
             known = catalog.runs.get(check_run_id(run_id))
             self._refuse_purged(known)
             if known is not None and known.known:
@@ -158,14 +159,9 @@ class Workspace:
         await self.session.prepare()
         experiment = await self.find_experiment(experiment_id, experiment_name, create=True)
         if resume and (recorder_id is not None or recorder_name is not None):
-            catalog = await self.session.refresh()
             try:
-                doc = await catalog.find_run(
-                    recorder_id, None if recorder_id is not None else recorder_name, experiment.experiment_id
-                )
+                doc = await self._to_resume(recorder_id, recorder_name, experiment)
             except RecorderNotFoundError:
-                if recorder_id is not None:
-                    self._refuse_purged(catalog.runs.get(recorder_id))
                 # Not looked for again: ranks that start together all find nothing, and all make the same run.
                 run = self.new_run(experiment, recorder_name, recorder_id, parent)
             else:
@@ -176,6 +172,21 @@ class Workspace:
         begin_run(run)
         return experiment, run
 
+    async def _to_resume(
+        self, recorder_id: str | None, name: str | None, experiment: ExperimentRef
+    ) -> RunDocument:
+        catalog = await self.session.view(own=recorder_id is not None)
+        if recorder_id is None:
+            return await catalog.find_run(None, name, experiment.experiment_id)
+        self._refuse_purged(catalog.runs.get(recorder_id))
+        if catalog is self.session.catalog:
+            return await catalog.find_run(recorder_id)
+        # The store is away: one that it may have goes on as if it had not, as offline: both parts are one run in the end.
+        doc = catalog.runs.get(check_run_id(recorder_id))
+        if doc is None or not doc.known:
+            raise RecorderNotFoundError(f"no recorder has the id {recorder_id!r} as far as is known")
+        return doc
+
     async def find_run(
         self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None
     ) -> Run:
@@ -183,10 +194,13 @@ class Workspace:
         known: Run | None = self.session.known(recorder_id) if recorder_id is not None else None
         if known is not None:
             return known
-        catalog = await self.session.refresh()
-        doc = await catalog.find_run(
-            recorder_id, recorder_name, experiment.experiment_id if experiment else None
-        )
+        catalog = await self.session.view(own=True)
+        scope = experiment.experiment_id if experiment else None
+        try:
+            doc = await catalog.find_run(recorder_id, recorder_name, scope)
+        except RecorderNotFoundError as error:
+            refuse_partial(catalog, error)
+            raise
         return self.handle(doc)
 
     async def list_runs(
@@ -200,7 +214,7 @@ class Workspace:
         if status is not None and status not in STATUSES:
             raise InvalidInputError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
         selection = Selection(filter_string, None, max_results, self.artifact_uri)
-        catalog = await self.session.refresh()
+        catalog = await self.session.view()
         docs = catalog.runs_of([experiment.experiment_id] if experiment else None, status=status)
         return [self.handle(doc) for doc in selection.apply(docs)]
 
@@ -222,10 +236,16 @@ class Workspace:
             wanted = self.experiment(name if name is not None else self.default_exp_name)
             if create:
                 return wanted  # its first run makes it exist; racing creators derive the same id
-            catalog = await self.session.refresh()
-            return self.experiment_of(catalog.find_experiment(wanted.experiment_id, wanted.name))
-        catalog = await self.session.refresh()
-        return self.experiment_of(catalog.find_experiment(experiment_id))
+            return await self._known_experiment(wanted.experiment_id, wanted.name)
+        return await self._known_experiment(experiment_id)
+
+    async def _known_experiment(self, experiment_id: str, name: str | None = None) -> ExperimentRef:
+        catalog = await self.session.view(own=True)
+        try:
+            return self.experiment_of(catalog.find_experiment(experiment_id, name))
+        except ExperimentNotFoundError as error:
+            refuse_partial(catalog, error)
+            raise
 
     async def get_experiment(
         self, experiment_id: str | None, name: str | None, *, create: bool
@@ -237,7 +257,7 @@ class Workspace:
     async def ensure(self, experiment: ExperimentRef) -> ExperimentRef:
         """Make an experiment exist without a run."""
         await self.session.prepare()
-        catalog = await self.session.refresh()
+        catalog = await self.session.view(own=True)
         known = catalog.experiments.get(experiment.experiment_id)
         if known is None or not known.alive:
             engine = self.session.engine
@@ -246,13 +266,13 @@ class Workspace:
                     clock=engine.clock.now(), experiment_id=experiment.experiment_id, name=experiment.name
                 )
             )
-            await engine.flush()
+            await engine.acknowledge()
         return experiment
 
     async def create_experiment(self, name: str | None) -> ExperimentRef:
         """Create an experiment, or raise `ExpAlreadyExistError`."""
         experiment = self.experiment(name if name is not None else self.default_exp_name)
-        catalog = await self.session.refresh()
+        catalog = await self.session.view(own=True)
         known = catalog.experiments.get(experiment.experiment_id)
         if known is not None and known.alive:
             raise ExpAlreadyExistError(
@@ -262,7 +282,7 @@ class Workspace:
 
     async def list_experiments(self) -> list[ExperimentRef]:
         """Return the living experiments, by name."""
-        catalog = await self.session.refresh()
+        catalog = await self.session.view()
         return [
             self.experiment_of(doc)
             for doc in sorted(catalog.experiments.values(), key=lambda d: d.name)
@@ -277,14 +297,14 @@ class Workspace:
         await self.session.prepare()
         engine = self.session.engine
         engine.post(ExperimentDeleted(clock=engine.clock.now(), experiment_id=experiment.experiment_id))
-        await engine.flush()
+        await engine.acknowledge()
 
     async def restore_experiment(self, experiment_id: str | None, name: str | None) -> ExperimentRef:
         """Show a deleted experiment and its runs again."""
         if experiment_id is None and name is None:
             raise InvalidInputError("restore_exp needs experiment_id or experiment_name")
         wanted = experiment_id if experiment_id is not None else self.experiment(name or "").experiment_id
-        catalog = await self.session.refresh()
+        catalog = await self.session.view()
         known = catalog.experiments.get(wanted)
         if known is None or not known.hidden_until:
             raise ExperimentNotFoundError(
@@ -293,7 +313,7 @@ class Workspace:
         await self.session.prepare()
         engine = self.session.engine
         engine.post(ExperimentRestored(clock=engine.clock.now(), experiment_id=wanted))
-        await engine.flush()
+        await engine.acknowledge()
         return self.experiment_of(known)
 
     async def delete_run(
@@ -302,13 +322,13 @@ class Workspace:
         """Hide a run."""
         run = await self._named(recorder_id, recorder_name, experiment, "delete_recorder")
         run.delete()
-        await self.session.engine.flush()
+        await self.session.engine.acknowledge()
 
     async def restore_run(self, recorder_id: str) -> Run:
         """Show a deleted run again."""
         run = await self._named(recorder_id, None, None, "restore_recorder")
         run.restore()
-        await self.session.engine.flush()
+        await self.session.engine.acknowledge()
         return run
 
     async def _named(

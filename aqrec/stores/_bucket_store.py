@@ -95,6 +95,7 @@ class BucketStore(Store):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening: asyncio.Task[None] | None = None
         self._honours: bool | None = None
+        self._closed = False
         self._room = MAX_KEY_BYTES - len(place.prefix.encode())
 
     def __repr__(self) -> str:
@@ -180,9 +181,15 @@ class BucketStore(Store):
         return bool(self._honours)
 
     async def aclose(self) -> None:
-        """Wait for what is under way, then close the connections; see `Store.aclose`."""
-        await self._calls.aclose()
-        await self._workers.aclose()
+        """Wait for what is under way, then close the connections; cancelling cuts it. See `Store.aclose`."""
+        try:
+            await self._calls.aclose()
+            await self._workers.aclose()
+        finally:
+            self._closed = True
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
         opening, self._opening = self._opening, None
         if opening is None or self._loop is not asyncio.get_running_loop():
             return  # a loop that has ended has closed its connections
@@ -472,6 +479,8 @@ class BucketStore(Store):
 
     async def _prepared(self) -> None:
         """Make the client at the first call, and refuse another loop than that call's."""
+        if self._closed:
+            raise ClosedError(f"the store {self.url} is closed")
         loop = asyncio.get_running_loop()
         if self._opening is None or _has_failed(self._opening):
             self._loop = loop

@@ -125,6 +125,48 @@ async def test_a_server_that_is_gone_for_a_while_gets_everything_in_the_end(
     assert await stored(location, recorder.id) == [(step, float(step)) for step in range(5_000)]
 
 
+@pytest.mark.parametrize(
+    "action", ["hang", *(pytest.param(other, marks=pytest.mark.soak) for other in ("reset", "status"))]
+)
+async def test_a_job_that_begins_its_next_runs_in_an_outage_goes_on(
+    s3_server: Service, fault_proxy: Before, spool: Path, monkeypatch: pytest.MonkeyPatch, action: Any
+) -> None:
+    """It finds what it has recorded, opens the store anew for a run, and in the end the server has everything once."""
+    monkeypatch.setattr("aqrec.engine._outage._PATIENCE", 0.5)
+    location = s3_server.location()
+    proxy = fault_proxy(location)
+    storage = impatient(location.through(proxy.endpoint), retries=0)
+    chosen = options(segment=0.05, close_timeout=1.5, spool=SpoolOptions(away_after=0.3))
+
+    async def one(manager: aqrec.ExperimentManager, number: int) -> str:
+        async with await (await manager.get_exp(experiment_name="e")).start(recorder_name=f"{number}") as run:
+            run.log_metrics(step=number, loss=number)
+            await run.save_objects(**{"a.json": [number]})
+            assert await run.list_metrics() == {"loss": number}
+            assert await run.load_object("a.json") == [number]
+        return run.id
+
+    async with aqrec.ExperimentManager(location.url, options=chosen, storage_options=storage) as manager:
+        ids = [await one(manager, 0)]
+        assert list(await manager.list_recorders(experiment_name="e")) == ids
+        proxy.add(Rule(action))
+        async with asyncio.timeout(60):
+            ids += [await one(manager, number) for number in (1, 2)]
+            frame = await manager.search_records(experiment_names=["e"], order_by=["metrics.loss ASC"])
+            assert frame["run_id"].tolist() == ids
+    async with (
+        asyncio.timeout(60),
+        aqrec.ExperimentManager(location.url, options=chosen, storage_options=storage) as manager,
+    ):
+        ids.append(await one(manager, 3))
+    assert proxy.log[-1].action == action
+    proxy.clear()
+    await aqrec.sync_spool(location.url, storage_options=location.storage_options)
+    for number, run_id in enumerate(ids):
+        assert await stored(location, run_id) == [(number, float(number))]
+    assert not any(path.is_file() for path in spool.rglob("*"))
+
+
 KILLED = """
     import asyncio, json, sys
     from pathlib import Path
