@@ -295,7 +295,6 @@ class Engine:
         limit = 4 * self.options.flush.segment_bytes
         while self.buffer.popped < target and self.buffer.queue and journal.held_bytes < limit:
             announcements.extend(self._encode(drain(self.buffer), journal))
-            journal.hand_over()
             self.buffer.changed()
             await asyncio.sleep(0)
         self.buffer.changed()
@@ -319,12 +318,16 @@ class Engine:
     def _encode(self, groups: dict[Schema, list[bytes]], journal: Log) -> list[Event]:
         """Write drained rows as frames; return events that tell readers of runs that are new to this journal."""
         announcements: list[Event] = []
+        written: list[tuple[RunState, PointsFrame]] = []
         for schema, rows in groups.items():
             state: RunState = schema.log.state
             frame = PointsFrame(self._seq, state.run_id, schema.keys, b"".join(rows), schema.stepped)
             self._seq += 1
-            self._points += state.add(frame)
             journal.write(frame.seq, state.run_id, encode_frame(POINTS, encode_points(frame)))
+            written.append((state, frame))
+        journal.hand_over()  # a killed process loses what comes later, and counting may have to load numpy first
+        for state, frame in written:
+            self._points += state.add(frame)
             self._changed[state.run_id] = state
             if not state.announced:
                 state.announced = True

@@ -44,7 +44,7 @@ class RunState:
         self.sealed_through = max((part.through for part in parts), default=-1)
 
     def add(self, frame: PointsFrame) -> int:
-        """Count a frame that is about to be written; return its points."""
+        """Count a frame that was written; return its points."""
         count, fresh = summarise(frame)
         for key, summary in zip(frame.keys, fresh, strict=True):
             self.summaries[key] = merge_summary(self.summaries.get(key), summary)
