@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from aqrec import errors
     from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
     from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
-    from aqrec.recording import Experiment, ExperimentManager, Page, R, Recorder, open_recorder, sync_spool
+    from aqrec.recording import (
+        Comparison,
+        Experiment,
+        ExperimentManager,
+        Page,
+        R,
+        Recorder,
+        open_recorder,
+        sync_spool,
+    )
 
 __version__ = "0.2.0"
 
@@ -23,6 +32,7 @@ __all__ = [
     "STATUS_R",
     "STATUS_S",
     "BufferOptions",
+    "Comparison",
     "Experiment",
     "ExperimentManager",
     "FlushOptions",
@@ -47,7 +57,16 @@ __getattr__, __dir__ = _lazy.lazy_names(
             ("BufferOptions", "FlushOptions", "Options", "RetryOptions", "SpoolOptions"), "aqrec.options"
         ),
         **dict.fromkeys(
-            ("Experiment", "ExperimentManager", "Page", "R", "Recorder", "open_recorder", "sync_spool"),
+            (
+                "Comparison",
+                "Experiment",
+                "ExperimentManager",
+                "Page",
+                "R",
+                "Recorder",
+                "open_recorder",
+                "sync_spool",
+            ),
             "aqrec.recording",
         ),
     },

@@ -43,6 +43,15 @@ class Trust(enum.StrEnum):
     NEVER = "never"
 
 
+class SearchForm(enum.StrEnum):
+    """How found runs are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
 class _Commands(TyperGroup):
     """Commands whose expected errors end as one line and exit code 1."""
 
@@ -196,6 +205,93 @@ def show(
     from aqrec.cli._show import show as command  # noqa: PLC0415
 
     command(run, where(store, option), full=full, as_json=as_json)
+
+
+@app.command()
+def search(
+    text: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILTER",
+            help="Such as \"metrics.ic > 0.03 AND params.model = 'lgb'\".",
+            show_default="all runs",
+        ),
+    ] = "",
+    store: Store = None,
+    option: Option = None,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option("--experiment", "-e", metavar="NAME", help="Look only there; may be repeated."),
+    ] = None,
+    order_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--order-by",
+            "-b",
+            metavar="KEY",
+            help='"metrics.ic DESC"; may be repeated. Default: latest first',
+        ),
+    ] = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            "-f",
+            metavar="KEY",
+            help='Column: a key as in filters, or "metrics.*"; may be repeated. '
+            "Default: for the table what FILTER and --order-by name, else all",
+        ),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", "-a", help="Find what was deleted, too.")] = False,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Find only what was deleted.")] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=0, metavar="N", help="N at most, 0: all. Default: 20 in the table"),
+    ] = None,
+    form: Annotated[
+        SearchForm | None, typer.Option("--format", help="Default: table, or as the ending of --output says")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-O", metavar="FILE", help="Write CSV, JSON or Parquet there.")
+    ] = None,
+) -> None:
+    """Find runs by what was recorded of them."""
+    from aqrec.cli._search import search_runs  # noqa: PLC0415
+
+    if everything and deleted:
+        raise typer.BadParameter("choose one of --all and --deleted")
+    if form == SearchForm.TABLE and output is not None:
+        raise typer.BadParameter("--output takes --format csv, json or parquet")
+    search_runs(
+        where(store, option),
+        text,
+        experiment or [],
+        order_by=order_by or [],
+        fields=field or [],
+        view="all" if everything else "deleted" if deleted else "active",
+        limit=limit,
+        form=None if form is None else form.value,
+        output=output,
+    )
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Two or more, as in aqrec show.")],
+    store: Store = None,
+    option: Option = None,
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Also params and tags that are the same.")
+    ] = False,
+    diff: Annotated[
+        bool, typer.Option("--diff", "-d", help="Show how the code differs, line by line.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what distinguishes runs: params, metrics, tags and code."""
+    from aqrec.cli._compare import compare_runs  # noqa: PLC0415
+
+    compare_runs(runs, where(store, option), everything=everything, diff=diff, as_json=as_json)
 
 
 @app.command()

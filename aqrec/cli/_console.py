@@ -21,9 +21,11 @@ __all__ = [
     "ascii_only",
     "cell",
     "data_table",
+    "json_text",
     "note",
     "print_error",
     "print_json",
+    "status_cell",
     "status_text",
     "stderr",
     "stdout",
@@ -60,9 +62,14 @@ def cell(text: str, style: str = "") -> Text:
     return Text(plain(text), style=style)
 
 
+def status_cell(status: str) -> Text:
+    """Return a status in its colour."""
+    return cell(status, _STYLES.get(status, ""))
+
+
 def status_text(doc: RunDocument, *, deleted: bool = False) -> Text:
     """Return a run's status in its colour."""
-    text = cell(doc.status, _STYLES.get(doc.status, ""))
+    text = status_cell(doc.status)
     if deleted:
         text.append(" deleted", "dim")
     return text
@@ -91,10 +98,14 @@ def note(console: Console, text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document; a number that JSON cannot hold becomes the text NaN, Infinity or -Infinity."""
+    """Print one JSON document; see `json_text`."""
+    sys.stdout.write(json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return one JSON document; a number that JSON cannot hold becomes the text NaN, Infinity or -Infinity."""
     utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    text = json.dumps(_strict(value), indent=2, ensure_ascii=not utf8, allow_nan=False)
-    sys.stdout.write(text + "\n")
+    return json.dumps(_strict(value), indent=2, ensure_ascii=not utf8, allow_nan=False) + "\n"
 
 
 def _strict(value: Any) -> Any:

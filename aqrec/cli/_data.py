@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import os
+from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,7 +28,9 @@ from aqrec.format._names import check_run_id
 from aqrec.options import Options
 from aqrec.reading import ExperimentDocument
 from aqrec.recording import _artifacts as artifacts
+from aqrec.recording._comparing import Comparison, compare
 from aqrec.recording._default import defaults
+from aqrec.recording._searching import Query, search
 from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import redact_url
@@ -195,19 +198,27 @@ class StoreView:
 
     def short_ids(self, docs: list[RunDocument]) -> dict[str, str]:
         """Return the shortest prefix of each id that no other run has; ids that people chose stay whole."""
+        made = [doc.run_id for doc in docs if not (doc.own_id and len(doc.run_id) <= _LONGEST_OWN_ID)]
+        return {doc.run_id: doc.run_id for doc in docs} | self.short(made)
+
+    def short(self, run_ids: list[str]) -> dict[str, str]:
+        """Return the shortest prefix of each id, of ten characters at least, that no other run has."""
         everyone = sorted(self._session.catalog.runs)
-        place = {run_id: at for at, run_id in enumerate(everyone)}
         short: dict[str, str] = {}
-        for doc in docs:
-            run_id = doc.run_id
-            at = place.get(run_id)
-            if at is None or (doc.own_id and len(run_id) <= _LONGEST_OWN_ID):
-                short[run_id] = run_id
-                continue
-            neighbours = everyone[max(at - 1, 0) : at] + everyone[at + 1 : at + 2]
-            shared = max((_shared(run_id, other) for other in neighbours), default=0)
+        for run_id in run_ids:
+            at = bisect_left(everyone, run_id)
+            neighbours = everyone[max(at - 1, 0) : at + 2]
+            shared = max((_shared(run_id, other) for other in neighbours if other != run_id), default=0)
             short[run_id] = run_id[: max(shared + 1, _SHORTEST_ID)]
         return short
+
+    def search(self, query: Query) -> Any:
+        """Return what a search finds; see `ExperimentManager.search_records`."""
+        return self.call(search(self._workspace, query))
+
+    def compare(self, docs: list[RunDocument], *, everything: bool) -> Comparison:
+        """Return what distinguishes runs; see `ExperimentManager.compare`."""
+        return self.call(compare(self._workspace, [doc.run_id for doc in docs], everything=everything))
 
     def find(self, text: str) -> RunDocument:
         """Return the run that is meant by an id, the beginning of one, or ``experiment/name`` (the latest).

@@ -1,5 +1,6 @@
 """Runs, experiments and their manager: the async face, and what both faces stand on."""
 
+from aqrec.recording._comparing import Comparison
 from aqrec.recording._default import defaults
 from aqrec.recording._experiment import Experiment
 from aqrec.recording._global import GlobalRecorder
@@ -12,6 +13,7 @@ R = GlobalRecorder(defaults)
 """The recorder of this task."""
 
 __all__ = [
+    "Comparison",
     "Experiment",
     "ExperimentManager",
     "GlobalRecorder",

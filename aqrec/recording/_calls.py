@@ -9,6 +9,7 @@ import msgspec
 
 from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
+from aqrec.recording._comparing import Comparison, compare
 from aqrec.recording._experiment import Experiment
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._recorder import Recorder
@@ -423,3 +424,21 @@ class ExperimentCalls(abc.ABC):
         part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
         ids = [run_id_of(recorder) for recorder in recorders]
         return await self._call(histories(self._workspace.session, ids, keys, form, part))
+
+    async def compare(self, recorders: Sequence[Recorder | str], *, everything: bool = False) -> Comparison:
+        """Return what distinguishes runs: params, tags, latest metrics, and the code they ran as far as it was recorded.
+
+        Parameters
+        ----------
+        recorders
+            Two runs or more: recorders or ids. The others' code is compared with the first one's.
+        everything
+            Also params and tags that are the same in all runs.
+
+        Raises
+        ------
+        RecorderNotFoundError
+            There is no such run.
+        """
+        ids = [run_id_of(recorder) for recorder in recorders]
+        return await self._call(compare(self._workspace, ids, everything=everything))

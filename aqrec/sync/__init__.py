@@ -10,7 +10,7 @@ and the default store.
 from aqrec import errors
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
 from aqrec.options import BufferOptions, FlushOptions, Options, RetryOptions, SpoolOptions
-from aqrec.recording import Page
+from aqrec.recording import Comparison, Page
 from aqrec.sync._experiment import Experiment
 from aqrec.sync._global import R
 from aqrec.sync._manager import ExperimentManager, open_recorder
@@ -23,6 +23,7 @@ __all__ = [
     "STATUS_R",
     "STATUS_S",
     "BufferOptions",
+    "Comparison",
     "Experiment",
     "ExperimentManager",
     "FlushOptions",

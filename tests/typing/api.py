@@ -136,6 +136,8 @@ async def manage(url: str) -> None:
             pd.DataFrame,
         )
         assert_type(await manager.metric_histories([recorder, recorder.id], after_time=0), pd.DataFrame)
+        with contextlib.suppress(aqrec.errors.InvalidInputError):
+            assert_type(await manager.compare([recorder, recorder.id], everything=True), aqrec.Comparison)
         assert_type(await manager.search_records(output_format="polars"), pl.DataFrame)
         assert_type(await manager.search_records(output_format="recorders"), list[aqrec.Recorder])
         page = await manager.search_page(filter_string="", max_results=10, page_token=None)
@@ -303,6 +305,8 @@ def manage_blocking(url: str) -> None:
             pd.DataFrame,
         )
         assert_type(manager.metric_histories([recorder, recorder.id], after_time=0), pd.DataFrame)
+        with contextlib.suppress(aqrec.errors.InvalidInputError):
+            assert_type(manager.compare([recorder, recorder.id], everything=True), aqrec.sync.Comparison)
         assert_type(manager.search_records(output_format="polars"), pl.DataFrame)
         assert_type(manager.search_records(output_format="recorders"), list[aqrec.sync.Recorder])
         page = manager.search_page(filter_string="", max_results=10, page_token=None)
