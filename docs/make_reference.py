@@ -22,6 +22,7 @@ MODULES = (
     "aqrec.artifacts",
     "aqrec.serialization",
     "aqrec.stores",
+    "aqrec.integrations.mlflow",
     "aqrec.testing",
     "aqrec.errors",
 )

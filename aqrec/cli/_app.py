@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from aqrec import __version__
-from aqrec.cli import _upkeep_app
+from aqrec.cli import _exchange_app, _upkeep_app
 from aqrec.cli._arguments import AsJson, Option, Run, Store
 from aqrec.cli._where import where
 from aqrec.errors import AqrecError
@@ -394,6 +394,7 @@ def sync(
 
 
 _upkeep_app.register(app)
+_exchange_app.register(app)
 
 
 def main() -> None:

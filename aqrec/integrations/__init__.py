@@ -1,3 +1,3 @@
-"""Other people's programs on aqrec's stores: `aqrec.integrations.qlib`."""
+"""Other people's programs and stores: `aqrec.integrations.qlib`, `aqrec.integrations.mlflow`."""
 
 __all__: list[str] = []

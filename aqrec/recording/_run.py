@@ -242,8 +242,12 @@ class Run:
         engine = self.engine
         engine.run_started(self.state)
         self.session.begun[self.run_id] = self
-        self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=STATUS_R, time=now_ms()))
+        self.set_status(STATUS_R, now_ms())
         own(engine, self.run_id, self.end)
+
+    def set_status(self, status: str, time: int, reason: str = "") -> None:
+        """Record that the run got a status at `time`, ms since epoch; nobody becomes responsible for its end."""
+        self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=time, reason=reason))
 
     def observe(self, doc: RunDocument) -> None:
         """Take over the status and name that another process has given the run since."""
@@ -278,8 +282,13 @@ class Run:
             if failures:
                 raise StorageError(f"recording is strict and this went wrong: {'; '.join(failures)}")
 
-    async def end(self, status: str, reason: str = "") -> None:
-        """End the run: everything recorded becomes durable, then its history is sealed."""
+    async def end(
+        self, status: str, reason: str = "", *, started: int | None = None, ended: int | None = None
+    ) -> None:
+        """End the run: everything recorded becomes durable, then its history is sealed.
+
+        `started` and `ended`, ms since epoch, are for a run that took place elsewhere; default: it ends now.
+        """
         if status not in STATUSES:
             raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
         engine = self.engine
@@ -289,9 +298,9 @@ class Run:
                 self.background.cancel()
             self.background = None
         engine.run_stopped(self.state)  # after its end nothing says that it is going on
-        self.post(
-            StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=now_ms(), reason=reason)
-        )
+        if started is not None:
+            self.set_status(STATUS_R, started)
+        self.set_status(status, now_ms() if ended is None else ended, reason)
         disown(engine, self.run_id)
         self.session.begun.pop(self.run_id, None)
         try:

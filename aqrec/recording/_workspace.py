@@ -76,8 +76,10 @@ class Workspace:
         name: str | None = None,
         run_id: str | None = None,
         parent: str | None = None,
+        *,
+        created: int | None = None,
     ) -> Run:
-        """Create a run, SCHEDULED; becomes durable with the next flush."""
+        """Create a run, SCHEDULED; becomes durable with the next flush. `created`: ms since epoch, default: now."""
         engine = self.session.engine
         own = run_id is not None
         identity = check_run_id(run_id) if run_id is not None else new_id()
@@ -91,7 +93,7 @@ class Workspace:
                 experiment_name=experiment.name,
                 name=title,
                 parent=parent,
-                created=now_ms(),
+                created=now_ms() if created is None else created,
                 writer=engine.writer,
                 own_id=own,
             )

@@ -23,6 +23,7 @@ PUBLIC = (
     "aqrec.artifacts",
     "aqrec.backtest",
     "aqrec.errors",
+    "aqrec.integrations.mlflow",
     "aqrec.integrations.qlib",
     "aqrec.options",
     "aqrec.plots",

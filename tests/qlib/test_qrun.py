@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import aqrec.sync
+from aqrec.integrations.mlflow import import_mlruns
 from tests._support import run_script
 from tests._support.services import Service
 from tests.qlib.lab import exp_manager, needs_qlib, qlib_on
@@ -54,7 +55,7 @@ def left_by(recorder: Any) -> Left:
     return Left(
         recorder.status,
         params,
-        {key for key in recorder.list_tags() if not key.startswith("mlflow.")},
+        {key for key in recorder.list_tags() if not key.startswith(("mlflow.", "aqrec."))},
         recorder.list_metrics(),
         {path for path in artifacts if not path.startswith(("code_", "environment"))},
         {path: recorder.load_object(path) for path in FRAMES},
@@ -74,9 +75,14 @@ def qrun(manager: dict[str, Any], provider: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture(scope="module")
-def with_mlflow(provider: Path, tmp_path_factory: pytest.TempPathFactory) -> Left:
+def mlflow_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mlflow")
+
+
+@pytest.fixture(scope="module")
+def with_mlflow(provider: Path, mlflow_folder: Path) -> Left:
     """What the same file leaves on MLflow, in the only kind of its stores that it still takes."""
-    folder = tmp_path_factory.mktemp("mlflow")
+    folder = mlflow_folder
     uri = f"sqlite:///{folder}/mlflow.db"
     manager = {"class": "MLflowExpManager", "module_path": "qlib.workflow.expm"}
     with pytest.MonkeyPatch.context() as patch:
@@ -151,6 +157,21 @@ def test_a_bucket_gets_what_mlflow_gets(
         pd.testing.assert_frame_equal(run.load_object("pred.pkl"), with_mlflow.frames["pred.pkl"])
         kept = run.load_object("config", trust="trusted")["qlib_init"]["exp_manager"]["kwargs"]
         assert set(kept["storage_options"].values()) == {"***"}
+
+
+def test_what_qlib_left_on_mlflow_is_imported_and_gone_on_with(
+    provider: Path, with_mlflow: Left, mlflow_folder: Path, tmp_path: Path
+) -> None:
+    """Old runs and new ones are one experiment to Qlib's code afterwards."""
+    done = import_mlruns(f"sqlite:///{mlflow_folder}/mlflow.db", str(tmp_path / "lab"))
+    assert (done.runs, done.failed) == (1, {})
+    with qlib_on(tmp_path / "lab", provider=provider, options={"provenance": False}) as R:
+        (recorder,) = R.list_recorders(experiment_name="lightgbm").values()
+        the_same(left_by(recorder), with_mlflow)
+        with R.start(experiment_name="lightgbm", resume=True):
+            assert R.get_recorder() == recorder
+            R.log_metrics(after=1)
+        assert type(recorder.load_object("params.pkl")).__name__ == "LGBModel"
 
 
 def test_four_at_once_into_one_store(provider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""MLflow's stores, in and out, without MLflow."""
