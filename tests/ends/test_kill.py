@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from aqrec.options import Options
-from aqrec.sync import ExperimentManager, Recorder
+from aqrec.sync import ExperimentManager, Recorder, sync_spool
 from tests._support import ROOT, run_script
+from tests._support.services import Location
 from tests.ends.victim import BIG, POINTS
 
 PROMISE = 0.020
@@ -40,20 +41,26 @@ class Killed(NamedTuple):
     """A child's own account and the moment it was killed, in ns of CLOCK_MONOTONIC."""
 
     url: str
+    storage: dict[str, Any] | None
+    spool: str
     entries: list[Entry]
     at: int
     alive: bool
+
+    def opened(self) -> ExperimentManager:
+        """Return the store as another process would open it."""
+        return ExperimentManager(self.url, options=Options(provenance=False), storage_options=self.storage)
 
 
 class Template:
     """The forking process; `kill` does a number of jobs while their results are judged."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *modules: str) -> None:
         self._folder = folder
         # One thread, or forking would not be safe.
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.ends.victim"],
+            [sys.executable, "-m", "tests.ends.victim", *modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -62,7 +69,9 @@ class Template:
         )
         self._jobs = 0
 
-    def kill(self, mode: str, times: int, seed: int, longest: float) -> Iterator[Killed]:
+    def kill(
+        self, mode: str, times: int, seed: int, longest: float, bucket: Location | None = None
+    ) -> Iterator[Killed]:
         """Kill `times` children, each up to `longest` seconds after it began in earnest."""
         chance = random.Random(f"{mode} {seed}")
         jobs: list[dict[str, Any]] = []
@@ -74,7 +83,9 @@ class Template:
             folder.mkdir()
             job = {
                 "mode": mode,
-                "url": str(folder / "store"),
+                "url": str(folder / "store") if bucket is None else f"{bucket.url}/{self._jobs}",
+                "storage": None if bucket is None else bucket.storage_options,
+                "spool": str(folder / "spool"),
                 "log": str(folder / "log"),
                 "seed": chance.randrange(2**31),
                 "delay": chance.uniform(0, longest),
@@ -84,7 +95,8 @@ class Template:
         self._process.stdin.flush()
         for job in jobs:
             answer = json.loads(self._process.stdout.readline())
-            yield Killed(job["url"], _entries(Path(job["log"])), answer["killed"], answer["alive"])
+            account = _entries(Path(job["log"]))
+            yield Killed(job["url"], job["storage"], job["spool"], account, answer["killed"], answer["alive"])
 
     def close(self) -> None:
         self._process.kill()
@@ -145,7 +157,7 @@ def _check_many(killed: Killed) -> float:
     """Check all runs of a killed process; return the age of the oldest call that was lost."""
     account = Account(killed)
     oldest = 0.0
-    with ExperimentManager(killed.url, options=Options(provenance=False)) as manager:
+    with killed.opened() as manager:
         recorders = manager.get_exp(experiment_name="kill").list_recorders()
         # A run whose beginning was not noted any more may be there, too.
         assert len(set(recorders) - set(account.runs)) <= 1
@@ -196,11 +208,28 @@ def _kill_many(template: Template, times: int, seed: int) -> None:
     assert lost[-1] <= PROMISE + WORST, lost
 
 
+def _kill_bucket(template: Template, bucket: Location, times: int, seed: int) -> None:
+    """What a bucket has not got of a killed process lies in its spool, as young as on a folder, until `sync` sends it."""
+    lost: list[float] = []
+    sent = 0
+    for killed in template.kill("many", times, seed, 0.4, bucket):
+        for _ in range(2):
+            reports = sync_spool(storage_options=killed.storage, folder=killed.spool)
+            assert [report.reason for report in reports if report.state != "sent"] == []
+            sent += sum(report.objects for report in reports)
+        assert reports == [], "nothing is left to be sent again"
+        lost.append(_check_many(killed))
+    lost.sort()
+    assert sent > 0
+    assert lost[len(lost) * 3 // 4] <= PROMISE + ALLOWANCE, lost
+    assert lost[-1] <= PROMISE + WORST, lost
+
+
 def _kill_ending(template: Template, times: int, seed: int) -> None:
     for killed in template.kill("end", times, seed, 0.3):
         account = Account(killed)
         (run,) = account.runs
-        with ExperimentManager(killed.url, options=Options(provenance=False)) as manager:
+        with killed.opened() as manager:
             recorder = manager.get_recorder(recorder_id=run)
             assert _calls(recorder, "step_", 1, "step") == POINTS
             assert recorder.list_metrics() == {"step_": POINTS - 1}
@@ -226,7 +255,7 @@ def _arrays(killed: Killed) -> tuple[int, dict[str, Any]]:
     """Return how many arrays were acknowledged, and those that are there, in the order they were saved."""
     (run,) = Account(killed).runs
     saved = sum(entry.kind == "saved" for entry in killed.entries)
-    with ExperimentManager(killed.url, options=Options(provenance=False)) as manager:
+    with killed.opened() as manager:
         recorder = manager.get_recorder(recorder_id=run)
         assert recorder.status == "RUNNING"
         names = sorted(recorder.list_artifacts(), key=lambda name: (len(name), name))
@@ -244,6 +273,15 @@ def _check_no_litter(url: str) -> None:
 def test_a_kill_while_recording_loses_nothing_acknowledged_and_at_most_the_last_moment(template):
     """Two or three runs at once, killed at any moment: prefixes of each history, and no more than was logged."""
     _kill_many(template, 40, 1)
+
+
+def test_a_kill_while_recording_to_a_bucket_loses_no_more_once_its_spool_is_sent(tmp_path, s3_server):
+    """Flushes, ends and seals of some runs are under way when it comes, and most rows have not been put yet."""
+    template = Template(tmp_path, "s3fs", "aiobotocore.session")
+    try:
+        _kill_bucket(template, s3_server.location(), 5, 1)
+    finally:
+        template.close()
 
 
 def test_a_kill_while_a_run_ends_keeps_every_point_once(template):
@@ -288,6 +326,17 @@ def test_a_kill_while_an_artifact_is_replaced_leaves_the_old_or_the_new_one(loca
     with ExperimentManager(local_url, options=Options(provenance=False)) as manager:
         (recorder,) = manager.list_recorders(experiment_name="kill").values()
         assert recorder.load_object("thing.json") in ("old", "new")
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_hundreds_of_kills_while_recording_to_a_bucket(tmp_path, s3_server):
+    template = Template(tmp_path, "s3fs", "aiobotocore.session")
+    try:
+        for seed in range(2, 12):
+            _kill_bucket(template, s3_server.location(), 40, seed)
+    finally:
+        template.close()
 
 
 @pytest.mark.soak

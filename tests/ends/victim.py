@@ -1,7 +1,7 @@
 """Template process of the kill tests: forks a child a job, lets it record, and kills it.
 
 It has imported all that recording needs and started nothing, so a child costs a fork. A job is a line of JSON on standard
-input, ``{"mode", "url", "log", "seed", "delay"}``; the answer is a line ``{"killed": CLOCK_MONOTONIC in ns, "alive": bool}``,
+input, ``{"mode", "url", "storage", "spool", "log", "seed", "delay"}``; the answer is a line ``{"killed": CLOCK_MONOTONIC in ns, "alive": bool}``,
 where `alive` says that the signal met a living child.
 
 A child writes what it did to ``log``, one line each, behind the call: ``ns kind run n``. Lines of kind ``flushed``, ``saved``,
@@ -16,6 +16,8 @@ import signal
 import sys
 import time
 import traceback
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 import pandas as pd  # noqa: F401 - imported here, not in each child
@@ -35,11 +37,11 @@ BIG = 2_500_000
 class Victim:
     """A process that records until it is killed."""
 
-    def __init__(self, url: str, log: int, seed: int) -> None:
+    def __init__(self, url: str, storage: dict[str, Any] | None, log: int, seed: int) -> None:
         self.random = random.Random(seed)
         self.log = log
         self.counters: dict[tuple[str, str], int] = {}
-        self.manager = ExperimentManager(url, options=Options(provenance=False))
+        self.manager = ExperimentManager(url, options=Options(provenance=False), storage_options=storage)
         self.experiment = self.manager.create_exp("kill")
 
     def note(self, kind: str, run: str = "-", n: int = 0) -> None:
@@ -124,7 +126,9 @@ class Victim:
 
 
 def serve() -> None:
-    """Do the jobs on standard input."""
+    """Do the jobs on standard input; the arguments are modules that their stores need."""
+    for name in sys.argv[1:]:
+        import_module(name)
     for line in sys.stdin:
         job = json.loads(line)
         ready, tell = os.pipe()
@@ -133,7 +137,8 @@ def serve() -> None:
             os.dup2(tell, 1)
             log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                getattr(Victim(job["url"], log, job["seed"]), job["mode"])()
+                os.environ["AQREC_SPOOL"] = job["spool"]
+                getattr(Victim(job["url"], job["storage"], log, job["seed"]), job["mode"])()
                 signal.pause()
             except BaseException:
                 traceback.print_exc()
