@@ -102,7 +102,7 @@ def test_a_script_without_a_guard_may_draw(local_url: str) -> None:
 
         asyncio.run(main(sys.argv[1]))
     """
-    run_script(code, local_url).check()
+    run_script(code, local_url, timeout=110).check()
 
 
 def test_a_long_computation_pauses_for_other_threads_but_not_for_nobody(
