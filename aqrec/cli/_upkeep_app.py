@@ -49,7 +49,22 @@ def reap(
     command(where(store, option), horizon, yes=yes, as_json=as_json)
 
 
+def verify(
+    store: Place = None,
+    option: Option = None,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Also read every byte and compare checksums.")
+    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that a store holds what it says; exits with 1 if something is wrong and not repaired."""
+    from aqrec.cli._verify import verify as command  # noqa: PLC0415
+
+    command(where(store, option), contents=contents, repair=repair, as_json=as_json)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the others."""
-    for command in (gc, reap):
+    for command in (gc, reap, verify):
         app.command()(command)

@@ -8,6 +8,7 @@ import re
 __all__ = [
     "CATALOG",
     "CLOCK",
+    "DAMAGED",
     "EVENTS",
     "HEADS",
     "JOURNAL",
@@ -45,6 +46,7 @@ SNAPSHOTS = "catalog/snapshots"
 RUNS = "runs"
 SEALED = "sealed"
 CLOCK = "catalog/clock"
+DAMAGED = "catalog/damaged"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aqrec.errors import InvalidInputError
-from aqrec.upkeep import Garbage, Progress, Reaped, Work, collect
+from aqrec.upkeep import Garbage, Progress, Reaped, Verified, Work, collect
 from aqrec.upkeep import reap as reap_runs
+from aqrec.upkeep import verify as verify_store
 
 if TYPE_CHECKING:
     from aqrec.recording._session import Session
 
-__all__ = ["gc", "reap"]
+__all__ = ["gc", "reap", "verify"]
 
 
 async def begin(session: Session, progress: Progress | None, what: str) -> Work:
@@ -38,3 +39,12 @@ async def reap(session: Session, *, horizon: float, dry_run: bool, progress: Pro
     if not dry_run:
         await session.prepare()
     return await reap_runs(work, session.engine, horizon=horizon, dry_run=dry_run)
+
+
+async def verify(session: Session, *, contents: bool, repair: bool, progress: Progress | None) -> Verified:
+    """Do what `ExperimentManager.verify` says."""
+    work = await begin(session, progress, "verify")
+    if not repair:
+        return await verify_store(work, None, contents=contents)
+    await session.prepare()
+    return await verify_store(work, session.engine, contents=contents, repair=True)

@@ -6,7 +6,7 @@ import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aqrec.recording import _upkeep as upkeep
-from aqrec.upkeep import Garbage, Progress, Reaped
+from aqrec.upkeep import Garbage, Progress, Reaped, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -103,4 +103,33 @@ class UpkeepCalls(abc.ABC):
         """
         return self._call(
             upkeep.reap(self._workspace.session, horizon=horizon, dry_run=dry_run, progress=progress)
+        )
+
+    def verify(
+        self, *, contents: bool = False, repair: bool = False, progress: Progress | None = None
+    ) -> Verified:
+        """Check that the store holds what it says: frames, references, Parquet, and with `contents` every byte.
+
+        What a crash leaves is no problem: torn ends of files, artifacts whose replacement was not completed, orphans.
+
+        Parameters
+        ----------
+        contents
+            Also read all artifacts and sealed histories and compare their checksums; else their sizes and footers.
+        repair
+            Mend what can be mended: a run document that is damaged is written anew; a damaged event log is folded as far as it can be read
+            and set aside in ``catalog/damaged``; a snapshot that cannot be read is left out, and the runs that are told of by their run
+            documents are recorded anew. Damaged points are skipped by readers, and artifacts whose bytes are lost are only reported.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Verified
+            The ``problems``, how much was ``checked``, whether all is ``ok``, and the ``cost``.
+
+        Waits for the store. Cancelling leaves the store as good as it was.
+        """
+        return self._call(
+            upkeep.verify(self._workspace.session, contents=contents, repair=repair, progress=progress)
         )

@@ -4,6 +4,7 @@ from aqrec.upkeep._fold import Compaction, compact, fold
 from aqrec.upkeep._gc import Garbage, Orphan, collect
 from aqrec.upkeep._reap import Reaped, ReapedRun, reap
 from aqrec.upkeep._schedule import Folding
+from aqrec.upkeep._verify import Problem, Verified, verify
 from aqrec.upkeep._work import Cost, Progress, Work
 
 __all__ = [
@@ -12,12 +13,15 @@ __all__ = [
     "Folding",
     "Garbage",
     "Orphan",
+    "Problem",
     "Progress",
     "Reaped",
     "ReapedRun",
+    "Verified",
     "Work",
     "collect",
     "compact",
     "fold",
     "reap",
+    "verify",
 ]

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Compaction", "compact", "fold"]
+__all__ = ["Compaction", "compact", "create_head", "fold"]
 
 MOST_LOGS: Final = 256
 """Logs that one fold takes at most"""
@@ -177,7 +177,7 @@ async def fold(
         | dict.fromkeys(gone, head.number + 1),
         heard=_heard(catalog, batch),
     )
-    if not await _create(catalog.store, new):
+    if not await create_head(catalog.store, new):
         await catalog.store.delete([ref.key for ref in refs])  # the head that names them will never count
         return None
     deleted = await _clean(catalog.store, new, batch.ended, grace)
@@ -257,7 +257,7 @@ async def _write(
     return SnapshotRef(key=key, rows=count)
 
 
-async def _create(store: Store, head: Head) -> bool:
+async def create_head(store: Store, head: Head) -> bool:
     """Create a head; return whether it is ours."""
     key = layout.head_key(head.number)
     failure: StorageError | None = None
