@@ -24,7 +24,6 @@ from typing import Any, Final, TypeVar
 from aqrec.engine._leaving import leaving
 from aqrec.engine._runtime import bridge
 from aqrec.errors import BufferFullError, ClosedError, InvalidValueError
-from aqrec.format._ids import now_ms
 from aqrec.format._names import check_key_name
 from aqrec.format._points import MAX_KEYS, pack_stepless, pack_stepped, values_packer
 from aqrec.options import BufferOptions
@@ -73,6 +72,7 @@ class Schema:
     def __init__(self, log: PointLog, keys: list[str], rows: Waiting[bytes], *, stepped: bool) -> None:
         self.log = log
         self.rows = rows
+        """As they will be stored, but for the time: ns since epoch, or ~ms if the caller gave it; `drain` makes it ms"""
         self.keys = keys
         self.stepped = stepped
         self.pack = values_packer(len(keys))
@@ -325,15 +325,15 @@ class PointLog:
         try:
             if step is None:
                 schema = self._stepless[tuple(metrics)]
-                row = pack_stepless(_time_ns() // 1_000_000) + schema.pack(*metrics.values())
+                row = pack_stepless(_time_ns()) + schema.pack(*metrics.values())
             elif len(metrics) == self._width:
                 schema = self._usual
-                row = pack_stepped(step, _time_ns() // 1_000_000) + schema.pack(*schema.pick(metrics))
+                row = pack_stepped(step, _time_ns()) + schema.pack(*schema.pick(metrics))
             else:
                 schema = self._stepped[tuple(metrics)]
-                row = pack_stepped(step, _time_ns() // 1_000_000) + schema.pack(*metrics.values())
+                row = pack_stepped(step, _time_ns()) + schema.pack(*metrics.values())
         except Exception:  # noqa: BLE001 - new keys or unusual values: look closely
-            return self._log_carefully(step, metrics, now_ms())
+            return self._log_carefully(step, metrics, _time_ns())
         buffer = self._buffer
         if len(self._queue) >= buffer.capacity:
             return buffer.overflow(schema, row)
@@ -350,7 +350,7 @@ class PointLog:
 
     def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
         """Do as `log`, with a timestamp (ms since epoch) of the caller's."""
-        return self._log_carefully(step, metrics, _timestamp(timestamp))
+        return self._log_carefully(step, metrics, ~_timestamp(timestamp))
 
     @staticmethod
     def check(step: int | None, timestamp: int | None, metrics: dict[str, float]) -> None:
@@ -362,7 +362,7 @@ class PointLog:
         if timestamp is not None:
             _timestamp(timestamp)
 
-    def _log_carefully(self, step: int | None, metrics: dict[str, float], timestamp: int) -> Room | None:
+    def _log_carefully(self, step: int | None, metrics: dict[str, float], moment: int) -> Room | None:
         numbers = {key: _number(check_key_name("metric", key), value) for key, value in metrics.items()}
         whole = None if step is None else _step(step)
         if (
@@ -385,7 +385,7 @@ class PointLog:
                 schemas[part] = schema
                 if whole is not None and 1 < len(part) == len(keys) and self._width != _TAKES_TURNS:
                     self._usual, self._width = schema, len(part)
-            head = pack_stepless(timestamp) if whole is None else pack_stepped(whole, timestamp)
+            head = pack_stepless(moment) if whole is None else pack_stepped(whole, moment)
             row = head + schema.pack(*(numbers[key] for key in part))
             buffer = self._buffer
             if len(buffer.queue) >= buffer.capacity:

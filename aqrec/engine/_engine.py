@@ -315,13 +315,13 @@ class Engine:
             catalog.hand_over()
         self._advance(flushes, journal, catalog, now)
 
-    def _encode(self, groups: dict[Schema, list[bytes]], journal: Log) -> list[Event]:
+    def _encode(self, groups: dict[Schema, bytes], journal: Log) -> list[Event]:
         """Write drained rows as frames; return events that tell readers of runs that are new to this journal."""
         announcements: list[Event] = []
         written: list[tuple[RunState, PointsFrame]] = []
         for schema, rows in groups.items():
             state: RunState = schema.log.state
-            frame = PointsFrame(self._seq, state.run_id, schema.keys, b"".join(rows), schema.stepped)
+            frame = PointsFrame(self._seq, state.run_id, schema.keys, rows, schema.stepped)
             self._seq += 1
             journal.write(frame.seq, state.run_id, encode_frame(POINTS, encode_points(frame)))
             written.append((state, frame))

@@ -122,7 +122,8 @@ class Recorder(RecorderView):
             Of the mapping's metrics; `timestamp` in ms since epoch, default: now.
         """
         if type(metrics) is dict and params is None and tags is None and timestamp is None:
-            room = self._log(step, metrics)  # the loop that has its metrics in a dict
+            log = self._log
+            room = log(step, metrics)  # the loop that has its metrics in a dict
         else:
             room = self._run.log_batch(metrics, params, tags, step, timestamp)
         if room is not None:

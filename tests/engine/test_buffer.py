@@ -4,6 +4,7 @@ import contextlib
 import struct
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -29,8 +30,7 @@ def unpacked(buffer: Buffer) -> list[Row]:
     found: list[Row] = []
     for schema, rows in drain(buffer).items():
         shape = struct.Struct(f"<{'q' if schema.stepped else ''}q{len(schema.keys)}d")
-        for row in rows:
-            numbers = shape.unpack(row)
+        for numbers in shape.iter_unpack(rows):
             step, value = (int(numbers[0]), numbers[2]) if schema.stepped else (None, numbers[1])
             found.append((schema.log.run_id, tuple(schema.keys), step, value))
     return found
@@ -230,3 +230,25 @@ def test_a_child_does_not_record_what_a_thread_of_the_parent_was_about_to_queue(
     log.log(2, {"a": 2.0})
     assert unpacked(buffer) == [("r", ("a",), 2, 2.0)]
     assert not schema.rows
+
+
+@pytest.mark.parametrize("calls", [1, 10, 500])
+@pytest.mark.parametrize("step", [None, 3])
+def test_times_are_taken_out_in_milliseconds(calls: int, step: int | None) -> None:
+    """Those of the calls, and those that the caller gave, of any size."""
+    buffer = Buffer(BufferOptions(), lambda: None)
+    log = PointLog("r", buffer, None)
+    given = [0, 1, 1_760_000_000_000, 2**53 - 1]
+    before = time.time_ns() // 1_000_000
+    for number in range(calls):
+        log.log_at(step, given[number % 4], {"a": 1.0})
+        log.log(step, {"a": 1.0})
+        log.log(step, {"b": 1.0})
+    after = time.time_ns() // 1_000_000
+    mixed, own = drain(buffer).values()
+    shape = struct.Struct("<qd" if step is None else "<qqd")
+    times = [row[-2] for row in shape.iter_unpack(mixed)]
+    assert times[::2] == [given[number % 4] for number in range(calls)]
+    times = times[1::2] + [row[-2] for row in shape.iter_unpack(own)]
+    assert len(times) == 2 * calls
+    assert before <= min(times) <= max(times) <= after
