@@ -223,6 +223,8 @@ def test_a_time_zone_is_looked_up_by_its_name_only() -> None:
         name("collections", "Counter"),
         name("collections", "OrderedDict"),
         name("builtins", "list"),
+        name("aqrec.backtest", "Indicator"),
+        name("aqrec.backtest", "Position"),
         name("zoneinfo", "ZoneInfo"),
         name("builtins", "getattr") + name("zoneinfo", "ZoneInfo") + text("_unpickle") + TUPLE2 + REDUCE,
     ],
@@ -236,6 +238,43 @@ def test_classes_and_functions_cannot_be_changed(target: bytes, state: object) -
     with pytest.raises(LoadObjectError):
         load(program(target, build(state), BUILD), "pickle", trust=RESTRICTED)
     assert before == {kind: dict(vars(kind)) for kind in before}
+
+
+HOLDINGS = ("Position", "Indicator")
+
+
+@pytest.mark.parametrize("kind", HOLDINGS)
+def test_the_results_of_a_backtest_have_no_code_that_a_state_could_set_off(kind: str) -> None:
+    """Whoever adds such a method to them must take them off the list, or guard it."""
+    found = getattr(import_module("aqrec.backtest"), kind)
+    hooks = ("__setstate__", "__new__", "__setattr__", "__getattr__", "__del__", "__reduce__", "__call__")
+    assert found.__mro__[1:] == (object,)
+    assert not [hook for hook in hooks if hook in vars(found)]
+    setters = [value.fset for value in vars(found).values() if isinstance(value, property) and value.fset]
+    assert not setters
+
+
+@pytest.mark.parametrize("kind", HOLDINGS)
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"}" + text("__class__") + name("pandas", "DataFrame") + b"s",
+        NONE + b"}" + text("__class__") + name("pandas", "DataFrame") + b"s" + TUPLE2,
+        NONE + b"}" + text("__class__") + name("builtins", "dict") + b"s" + TUPLE2,
+        NONE + b"}" + text("position") + name("builtins", "list") + b"s" + TUPLE2,
+        NONE + b"}" + text("__init__") + name("builtins", "list") + b"s" + TUPLE2,
+        NONE + b"}" + text("stocks") + name("pandas", "eval") + b"s" + TUPLE2,
+    ],
+    ids=["dict", "class", "builtin", "property", "method", "function"],
+)
+def test_the_state_of_a_backtests_results_makes_them_nothing_else(kind: str, state: bytes) -> None:
+    """Either it is refused, or the object is of its class and holds data."""
+    found = getattr(import_module("aqrec.backtest"), kind)
+    before = dict(vars(found))
+    data = program(name("aqrec.backtest", kind), EMPTY, NEWOBJ, state, BUILD)
+    with suppress(LoadObjectError):
+        assert type(load(data, "pickle", trust=RESTRICTED)) is found
+    assert dict(vars(found)) == before
 
 
 def test_an_array_cannot_be_made_over_bytes_of_the_pickles_choice() -> None:

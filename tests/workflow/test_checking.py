@@ -276,7 +276,10 @@ def test_what_a_portfolio_record_is_told_is_checked_to_the_last_key(tmp_path: Pa
             ),
             "strategy.kwargs: a random method needs rng",
         ),
-        ("{risk_analysis_freq: week}", "kwargs.risk_analysis_freq: risk_analysis_freq names '1week'"),
+        (
+            "{risk_analysis_freq: fortnight}",
+            "kwargs.risk_analysis_freq: risk_analysis_freq: 'fortnight' is no",
+        ),
         ("{indicator_analysis_method: middle}", "indicator_analysis_method is 'middle'"),
         ("{region: eu}", "kwargs.region: expected 'cn' or 'us' or 'tw', not text"),
         (
