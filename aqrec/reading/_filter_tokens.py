@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, cast
 
 from aqrec.errors import InvalidInputError
 
@@ -29,7 +29,6 @@ _TOKEN: Final = re.compile(
 )
 _SPACE: Final = re.compile(r"\s*")
 _LIKE_NUMBER: Final = re.compile(r"[+-]?\.?\d[\w.+-]*")
-_KINDS: Final[tuple[Kind, ...]] = ("number", "key", "word", "text", "name", "operator", "mark")
 _WIDEST: Final = 160
 
 
@@ -56,10 +55,9 @@ def tokenize(source: str, text: str) -> list[Token]:
         match = _TOKEN.match(text, position)
         if match is None:
             raise _unreadable(source, text, position)
-        kind: Kind = next(kind for kind in _KINDS if match[kind] is not None)
-        tokens.append(
-            Token(kind, match[0], position, match.end(), match["entity"] or "", match["rest"] or "")
-        )
+        kind = cast("Kind", match.lastgroup)  # the outermost: it closes last
+        entity, rest = (match["entity"], match["rest"]) if kind == "key" else ("", "")
+        tokens.append(Token(kind, match[0], position, match.end(), entity, rest))
         position = _skip_space(text, match.end())
     tokens.append(Token("end", "", len(text), len(text)))
     return tokens

@@ -237,7 +237,7 @@ def compare_with_naive(seed: int, count: int) -> None:
     docs = [document(random) for _ in range(40)]
     summaries = [latest(doc) for doc in docs]
     for number in range(count):
-        text, judge = expression(random)
+        text, judge = expression(random, random.choice((0, 0, 1, 1, 2)))
         condition = parse_filter(text, now=NOW)
         some = random.sample(range(len(docs)), 6)
         answers = [condition.matches(docs[at], summaries[at]) for at in some]
