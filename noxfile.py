@@ -104,7 +104,7 @@ def qlib(session: nox.Session) -> None:
         session.install("pyqlib>=0.9.7", "lightgbm>=4", "mongomock>=4", silent=True)
     elif importlib.util.find_spec("qlib") is None:
         session.error("Qlib is not installed here: run the session without --no-venv")
-    session.run("pytest", "tests/qlib", *session.posargs)
+    session.run("pytest", "tests/qlib", "docs/howto/qlib.md", *session.posargs)
 
 
 @nox.session

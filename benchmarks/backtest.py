@@ -1,6 +1,6 @@
 """How fast the backtest is, against real Qlib on the same prices.
 
-    python benchmarks/backtest.py --install   # once: pyqlib, into .cache/qlib
+    python benchmarks/backtest.py --install   # once: pyqlib and aqrec, into .cache/qlib
     python benchmarks/backtest.py             # --quick for a rough answer
 
 Times are seconds of a processor, so that what else the machine does weighs little; with two processes, those of the
@@ -184,7 +184,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--install", action="store_true", help="install pyqlib into .cache/qlib and stop")
+    parser.add_argument(
+        "--install", action="store_true", help="install pyqlib and aqrec into .cache/qlib and stop"
+    )
     parser.add_argument("--qlib", metavar="PYTHON", help="an interpreter that has pyqlib")
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="100 names x 200 days instead of 300 x 1,000")
@@ -193,7 +195,7 @@ def main() -> int:
     if options.install:
         subprocess.run([sys.executable, "-m", "venv", str(INSTALLED)], check=True)
         # Qlib imports pkg_resources, which newer setuptools do not have.
-        packages = ["pyqlib==0.9.7", "setuptools<81"]
+        packages = ["pyqlib==0.9.7", "setuptools<81", "--editable", str(ROOT)]
         subprocess.run(
             [str(INSTALLED / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages], check=True
         )
