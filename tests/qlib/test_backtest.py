@@ -10,8 +10,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from aqrec.analysis import indicator_analysis, risk_analysis
+import aqrec.sync
+from aqrec.analysis import indicator_analysis, resample_report, risk_analysis
 from aqrec.backtest import backtest, positions_frame
+from aqrec.quotes import read_quotes
+from aqrec.quotes._expression import evaluate, fields_of
+from aqrec.quotes._read import FIELDS
+from aqrec.sync import templates
 from tests.qlib.lab import needs_qlib
 from tests.qlib.prices import BENCHMARK, hard_provider, scores
 
@@ -215,3 +220,91 @@ def test_every_number_is_that_of_qlib(
             qlibs_indicators(daily, method)["value"],
             rtol=1e-9,
         )
+
+
+def test_what_only_qlib_has_runs_on_it_through_the_templates(market: Any, memory_url: str) -> None:
+    """Weeks of days: two reports; and the weekly one is what resample_report makes of the daily one."""
+    _, days, names = market
+    inner = {
+        "class": "TopkDropoutStrategy",
+        "module_path": "qlib.contrib.strategy",
+        "kwargs": {"signal": "<PRED>", "topk": 4, "n_drop": 1},
+    }
+    simulator = {
+        "class": "SimulatorExecutor",
+        "module_path": "qlib.backtest.executor",
+        "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
+    }
+    nested = {
+        "time_per_step": "week",
+        "generate_portfolio_metrics": True,
+        "skip_empty_decision": False,
+        "inner_executor": simulator,
+        "inner_strategy": inner,
+    }
+    backtest = {
+        "start_time": days[4],  # a Tuesday
+        "end_time": days[70],
+        "account": 1e6,
+        "benchmark": BENCHMARK,
+        "exchange_kwargs": {"open_cost": 0.01, "close_cost": 0.02, "limit_threshold": 0.095},
+    }
+    config = {
+        "strategy": {"class": "Outer", "module_path": "tests.qlib.outer"},
+        "executor": {
+            "class": "NestedExecutor",
+            "module_path": "qlib.backtest.executor",
+            "kwargs": nested,
+        },
+        "backtest": backtest,
+    }
+    with aqrec.sync.open_recorder(memory_url) as recorder:
+        recorder.save_objects(**{"pred.pkl": scores(days, names, 1)})
+        record = templates.PortAnaRecord(recorder, config, risk_analysis_freq=["week", "day", "month"])
+        made = record.generate()
+        assert made is not None
+        weekly, daily = made["report_normal_1week.pkl"], made["report_normal_1day.pkl"]
+        resampled = resample_report(daily, "week")
+        assert resampled.index.tolist() == weekly.index.tolist()
+        for column in weekly:
+            np.testing.assert_allclose(
+                resampled[column], weekly[column], err_msg=column, rtol=1e-9, atol=1e-9
+            )
+        excess = weekly["return"] - weekly["bench"] - weekly["cost"]
+        figures = recorder.load_object("portfolio_analysis/port_analysis_1week.pkl")
+        np.testing.assert_allclose(
+            figures.loc["excess_return_with_cost", "risk"], risk_analysis(excess, freq="week")["risk"]
+        )
+        metrics = recorder.list_metrics()
+    assert {key.split(".")[0] for key in metrics} == {"1week", "1day", "1month"}
+
+
+EXPRESSIONS = [
+    *(
+        "$close/Ref($close, 1)-1",
+        "Delta($close, 3)",
+        "Ref($open, -2)",
+        "$change>0.01",
+        "0.1*$volume",
+        "1/$volume",
+    ),
+    *(f"{name}($volume, {days})" for name in ("Mean", "Sum", "Std", "Max", "Min") for days in (0, 1, 5)),
+    *("Abs($change)", "Sign($change)", "Log($volume)", "Not($change>0)", "Power($close, 2)", "-1*$close"),
+    *("Greater($open, $close)", "Less($open, $close)", "If($change>0, $open, $close)", "If($open>20, 1, 0)"),
+    *("Add($open, 1)", "Sub($open, $close)", "Mul($open, $close)", "Div($open, $close)", "Eq($factor, 1)"),
+    *("Gt($open, $close)", "Ge($open, $close)", "Lt($open, $close)", "Le($open, $close)", "Ne($open, 0)"),
+    *("And($change>0, $open>20)", "Or($change>0, $open>20)", "($change>0.01) & ($open>20)"),
+    *("($change>0.01) | ($open>20)", "Mean(Abs($change), 3)*$volume", "Max(Ref($close, 1), 2) < $close"),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_expressions_have_the_values_of_qlib(market: Any, expression: str) -> None:
+    from qlib.data import D
+
+    folder, days, names = market
+    table = D.features(names, [expression], days[0], days[-1])[expression]
+    expected = table.unstack("instrument").reindex(index=days, columns=names).to_numpy(dtype=np.float64)
+    quotes = read_quotes(folder, instruments=names, fields=sorted({*FIELDS, *fields_of(expression)}))
+    values = evaluate(quotes, expression)[:, [quotes.columns[name] for name in names]]
+    np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-12)
