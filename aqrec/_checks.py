@@ -113,12 +113,10 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
     return Rule(words, holds)
 
 
-def whole(least: int) -> Rule:
-    """Return the rule of a whole number from `least` on, numpy's included."""
-    return Rule(
-        f"a whole number from {least} on",
-        lambda value: _is(value, Integral) and value >= least,
-    )
+def whole(least: int | None = None) -> Rule:
+    """Return the rule of a whole number, numpy's included, from `least` on."""
+    words = "a whole number" if least is None else f"a whole number from {least} on"
+    return Rule(words, lambda value: _is(value, Integral) and (least is None or value >= least))
 
 
 def one_of(*choices: Any) -> Rule:

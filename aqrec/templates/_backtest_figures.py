@@ -50,7 +50,9 @@ def shuffled_rows(plan: BacktestPlan, pred: Any, passes: int, rng: Rng | None) -
             f"the prediction ends on {days.max().date()}, before the backtest's start on {start}"
         )
     rows: Rows = np.flatnonzero(days == later.min())
-    generator: Any = np.random.default_rng(rng) if isinstance(rng, int) else np.random if rng is None else rng
+    generator: Any = np.random if rng is None else rng
+    if isinstance(rng, int | np.integer):
+        generator = np.random.default_rng(rng)
     drawn: list[tuple[Rows, Rows]] = []
     for _ in range(passes):
         order = rows.copy()

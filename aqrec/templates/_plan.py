@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
+from aqrec._checks import check_arguments, flag, generator, number, one_of, or_none, whole
 from aqrec.errors import InvalidInputError
 from aqrec.templates._definition import check_definition, file_names, objects_by_name
 
@@ -16,13 +17,21 @@ __all__ = [
     "OnMissing",
     "Template",
     "by_folder",
-    "check_on_missing",
     "check_recorder",
+    "check_told",
     "files_needed",
     "files_promised",
 ]
 
 R = TypeVar("R")
+
+_RULES = {
+    **dict.fromkeys(("ana_long_short", "plots", "shuffle_init_score", "skip_existing"), flag),
+    "ann_scaler": number(above=0),
+    "label_col": whole(),
+    "on_missing": one_of("raise", "skip"),
+    "rng": or_none(generator),
+}
 
 OnMissing = Literal["raise", "skip"]
 """What `generate` does without its inputs"""
@@ -170,7 +179,6 @@ def check_recorder(template: Template, recorder: R | None, *, blocking: bool) ->
     return recorder
 
 
-def check_on_missing(on_missing: str) -> None:
-    """Refuse an unknown way."""
-    if on_missing not in {"raise", "skip"}:
-        raise InvalidInputError(f"on_missing is {on_missing!r}; choose 'raise' or 'skip'")
+def check_told(given: Mapping[str, Any]) -> None:
+    """Refuse arguments of a template, as its constructor's ``locals()`` has them, that have no meaning."""
+    check_arguments(_RULES, given)

@@ -17,6 +17,7 @@ from aqrec.templates._backtest_plan import (
 from aqrec.templates._base import ACRecordTemp
 from aqrec.templates._calls import call
 from aqrec.templates._dataset import PREDICTION_FILE, check_plots
+from aqrec.templates._plan import check_told
 from aqrec.templates._signal import SignalRecord
 from aqrec.templates._workers import parts_at_once, spread
 
@@ -111,6 +112,7 @@ class PortAnaRecord(ACRecordTemp):
         qlib_compat: bool = False,
         plots: bool = False,
     ) -> None:
+        check_told(locals())
         super().__init__(recorder, skip_existing, on_missing)
         self.plan = backtest_plan(
             config,
@@ -205,6 +207,7 @@ region, qlib_compat
         region: Literal["cn", "us", "tw"] = "cn",
         qlib_compat: bool = False,
     ) -> None:
+        check_told(locals())
         super().__init__(
             recorder,
             config,

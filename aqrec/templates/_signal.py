@@ -21,6 +21,7 @@ from aqrec.templates._dataset import (
     raw_labels,
     signal_files,
 )
+from aqrec.templates._plan import check_told
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,6 +158,7 @@ class SigAnaRecord(ACRecordTemp):
         *,
         plots: bool = False,
     ) -> None:
+        check_told(locals())
         super().__init__(recorder, skip_existing, on_missing)
         self.plots = check_plots(plots)
         self.ana_long_short = ana_long_short

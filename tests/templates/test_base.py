@@ -258,7 +258,7 @@ async def test_generate_without_its_inputs_warns_if_so_asked(
 def test_another_way_on_missing_is_refused() -> None:
     recorder: Any = SimpleNamespace(load_object=Model(None).predict)
     recorder.load_object = First._generate
-    with pytest.raises(InvalidInputError, match="on_missing is 'ignore'; choose 'raise' or 'skip'"):
+    with pytest.raises(InvalidInputError, match="on_missing must be 'raise' or 'skip', not 'ignore'"):
         First(recorder, on_missing="ignore")  # type: ignore[arg-type]
 
 

@@ -271,6 +271,37 @@ async def test_a_config_that_means_nothing_is_refused_at_once(
             PortAnaRecord(recorder, **options)
 
 
+MEANINGLESS = pytest.mark.parametrize(
+    ("kind", "options", "text"),
+    [
+        (SigAnaRecord, {"ann_scaler": "252"}, "ann_scaler must be a finite number above 0, not '252'"),
+        (SigAnaRecord, {"ann_scaler": 0}, "ann_scaler must be"),
+        (SigAnaRecord, {"label_col": "LABEL0"}, "label_col must be a whole number, not 'LABEL0'"),
+        (SigAnaRecord, {"ana_long_short": "false"}, "ana_long_short must be True or False"),
+        (PortAnaRecord, {"skip_existing": 1}, "skip_existing must be True or False, not 1"),
+        (PortAnaRecord, {"plots": "no"}, "plots must be True or False"),
+        (MultiPassPortAnaRecord, {"rng": False}, "rng must be a seed, .*, or None, not False"),
+        (MultiPassPortAnaRecord, {"rng": "7"}, "rng must be a seed"),
+        (MultiPassPortAnaRecord, {"shuffle_init_score": "false"}, "shuffle_init_score must be"),
+    ],
+)
+
+
+@MEANINGLESS
+async def test_arguments_that_mean_nothing_are_refused_at_once(
+    memory_url: str, kind: Any, options: Any, text: str
+) -> None:
+    async with run(memory_url) as recorder:
+        with pytest.raises(InvalidInputError, match=text):
+            kind(recorder, **options)
+
+
+@MEANINGLESS
+def test_the_blocking_face_refuses_them_too(memory_url: str, kind: Any, options: Any, text: str) -> None:
+    with run_blocking(memory_url) as recorder, pytest.raises(InvalidInputError, match=text):
+        getattr(blocking, kind.__name__)(recorder, **options)
+
+
 async def test_a_portfolio_is_judged_at_several_frequencies(memory_url: str) -> None:
     async with run(memory_url) as recorder:
         await predicted(recorder)

@@ -13,8 +13,8 @@ from aqrec.templates._plan import (
     OnMissing,
     Template,
     by_folder,
-    check_on_missing,
     check_recorder,
+    check_told,
 )
 from aqrec.templates._saving import saving
 
@@ -93,7 +93,7 @@ class ACRecordTemp(RecordTemp):
         self, recorder: Recorder, skip_existing: bool = False, on_missing: OnMissing = "raise"
     ) -> None:
         super().__init__(recorder)
-        check_on_missing(on_missing)
+        check_told(locals())
         self.skip_existing = skip_existing
         self.on_missing: OnMissing = on_missing
 

@@ -15,6 +15,7 @@ from aqrec.templates._backtest_plan import (
     portfolio_files,
 )
 from aqrec.templates._dataset import PREDICTION_FILE, check_plots
+from aqrec.templates._plan import check_told
 from aqrec.templates._portfolio import (
     draw_passes,
     figures_of,
@@ -63,6 +64,7 @@ class PortAnaRecord(ACRecordTemp):
         qlib_compat: bool = False,
         plots: bool = False,
     ) -> None:
+        check_told(locals())
         super().__init__(recorder, skip_existing, on_missing)
         self.plan = backtest_plan(
             config,
@@ -114,6 +116,7 @@ class MultiPassPortAnaRecord(PortAnaRecord):
         region: Literal["cn", "us", "tw"] = "cn",
         qlib_compat: bool = False,
     ) -> None:
+        check_told(locals())
         super().__init__(
             recorder,
             config,
