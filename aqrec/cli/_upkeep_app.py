@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from aqrec.cli._arguments import AsJson, Option, Place, Yes
+from aqrec.cli._arguments import AsJson, Option, Place, Store, Yes
 from aqrec.cli._where import where
 
 __all__ = ["register"]
@@ -49,6 +49,70 @@ def reap(
     command(where(store, option), horizon, yes=yes, as_json=as_json)
 
 
+def retain(
+    store: Place = None,
+    option: Option = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="TIME", help="Ended so long ago, such as 90d.")
+    ] = None,
+    keep_last: Annotated[
+        int | None,
+        typer.Option("--keep-last", min=0, metavar="N", help="The latest N of each experiment stay."),
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only FINISHED or only FAILED runs.")
+    ] = None,
+    filter_string: Annotated[
+        str, typer.Option("--filter", "-f", metavar="FILTER", help='As for search: "metrics.ic < 0.01".')
+    ] = "",
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option("--experiment", "-e", metavar="NAME", help="Only runs of it; may be repeated."),
+    ] = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find ended runs to which all that is given applies and, with --yes, delete them; restore brings them back."""
+    from aqrec.cli._retention import retain as command  # noqa: PLC0415
+
+    command(
+        where(store, option),
+        older_than,
+        keep_last,
+        status,
+        filter_string,
+        experiment,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
+def restore(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a deleted run, or the beginning of one.")],
+    store: Store = None,
+    option: Option = None,
+) -> None:
+    """Show a deleted run again."""
+    from aqrec.cli._retention import restore as command  # noqa: PLC0415
+
+    command(run, where(store, option))
+
+
+def purge(
+    store: Place = None,
+    option: Option = None,
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="TIME", help="How long ago they were deleted.")
+    ] = "30d",
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find runs that were deleted and, with --yes, remove them for good, with all that belongs to them."""
+    from aqrec.cli._retention import purge as command  # noqa: PLC0415
+
+    command(where(store, option), older_than, yes=yes, as_json=as_json)
+
+
 def verify(
     store: Place = None,
     option: Option = None,
@@ -66,5 +130,5 @@ def verify(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the others."""
-    for command in (gc, reap, verify):
+    for command in (gc, reap, retain, restore, purge, verify):
         app.command()(command)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aqrec.errors import InvalidInputError
-from aqrec.upkeep import Garbage, Progress, Reaped, Verified, Work, collect
+from aqrec.upkeep import Garbage, Policy, Progress, Reaped, Removed, Verified, Work, collect
+from aqrec.upkeep import purge as purge_runs
 from aqrec.upkeep import reap as reap_runs
+from aqrec.upkeep import retain as retain_runs
 from aqrec.upkeep import verify as verify_store
 
 if TYPE_CHECKING:
     from aqrec.recording._session import Session
 
-__all__ = ["gc", "reap", "verify"]
+__all__ = ["gc", "purge", "reap", "retain", "verify"]
 
 
 async def begin(session: Session, progress: Progress | None, what: str) -> Work:
@@ -48,3 +50,20 @@ async def verify(session: Session, *, contents: bool, repair: bool, progress: Pr
         return await verify_store(work, None, contents=contents)
     await session.prepare()
     return await verify_store(work, session.engine, contents=contents, repair=True)
+
+
+async def retain(session: Session, policy: Policy, *, dry_run: bool, progress: Progress | None) -> Removed:
+    """Do what `ExperimentManager.retain` says."""
+    policy.check()
+    work = await begin(session, progress, "retain")
+    if not dry_run:
+        await session.prepare()
+    return await retain_runs(work, session.engine, policy, dry_run=dry_run)
+
+
+async def purge(session: Session, *, older_than: float, dry_run: bool, progress: Progress | None) -> Removed:
+    """Do what `ExperimentManager.purge` says."""
+    work = await begin(session, progress, "purge")
+    if not dry_run:
+        await session.prepare()
+    return await purge_runs(work, session.engine, older_than=older_than, dry_run=dry_run)

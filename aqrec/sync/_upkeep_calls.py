@@ -6,10 +6,10 @@ import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aqrec.recording import _upkeep as upkeep
-from aqrec.upkeep import Garbage, Progress, Reaped, Verified
+from aqrec.upkeep import Garbage, Policy, Progress, Reaped, Removed, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from aqrec.recording._workspace import Workspace
 
@@ -132,4 +132,81 @@ class UpkeepCalls(abc.ABC):
         """
         return self._call(
             upkeep.verify(self._workspace.session, contents=contents, repair=repair, progress=progress)
+        )
+
+    def retain(
+        self,
+        *,
+        older_than: float | None = None,
+        keep_last: int | None = None,
+        status: str | None = None,
+        filter_string: str = "",
+        experiment_names: Sequence[str] | None = None,
+        dry_run: bool = True,
+        progress: Progress | None = None,
+    ) -> Removed:
+        """Delete the ended runs that expire: those to which everything that is given applies.
+
+        They are hidden at once, `restore_recorder` brings them back, and `purge` removes them for good. Runs that are going on never expire.
+
+        Parameters
+        ----------
+        older_than
+            Seconds since their end, by the store's clock.
+        keep_last
+            So many of each experiment stay: the latest of those to which the rest applies.
+        status
+            Only ``FINISHED``, or only ``FAILED`` ones.
+        filter_string
+            As in `search_records`, for instance ``"tags.keep IS NULL AND metrics.ic < 0.01"``.
+        experiment_names
+            Only runs of these experiments.
+        dry_run
+            Only tell which runs expire.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Removed
+            The ``runs`` and the ``cost``.
+
+        Waits for the store. Cancelling may leave some hidden. Raises `InvalidInputError` if nothing says which runs are meant.
+        """
+        policy = Policy(
+            older_than=older_than,
+            keep_last=keep_last,
+            status=status,
+            filter_string=filter_string,
+            experiment_names=experiment_names,
+        )
+        return self._call(upkeep.retain(self._workspace.session, policy, dry_run=dry_run, progress=progress))
+
+    def purge(
+        self, *, older_than: float = 2_592_000.0, dry_run: bool = True, progress: Progress | None = None
+    ) -> Removed:
+        """Remove for good what was deleted a while ago: runs, with their artifacts and histories.
+
+        From then on nobody finds them, whatever else is recorded of them is ignored, and their ids are not used again. Runs that are going
+        on stay. Points that lie in files with those of other runs, and texts that runs share, go when `gc` finds them unused.
+
+        Parameters
+        ----------
+        older_than
+            Seconds since the run, or its experiment, was deleted.
+        dry_run
+            Only tell which runs would be purged.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Removed
+            The ``runs``, how many ``objects`` were deleted, which runs were ``kept``, and the ``cost``.
+
+        Waits for the store. Cancelling leaves objects that nobody finds any more, for `gc`. Raises `CorruptError` where the catalog is
+        damaged.
+        """
+        return self._call(
+            upkeep.purge(self._workspace.session, older_than=older_than, dry_run=dry_run, progress=progress)
         )

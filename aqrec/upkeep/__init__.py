@@ -3,6 +3,7 @@
 from aqrec.upkeep._fold import Compaction, compact, fold
 from aqrec.upkeep._gc import Garbage, Orphan, collect
 from aqrec.upkeep._reap import Reaped, ReapedRun, reap
+from aqrec.upkeep._retention import Policy, Removed, RemovedRun, purge, retain
 from aqrec.upkeep._schedule import Folding
 from aqrec.upkeep._verify import Problem, Verified, verify
 from aqrec.upkeep._work import Cost, Progress, Work
@@ -13,15 +14,20 @@ __all__ = [
     "Folding",
     "Garbage",
     "Orphan",
+    "Policy",
     "Problem",
     "Progress",
     "Reaped",
     "ReapedRun",
+    "Removed",
+    "RemovedRun",
     "Verified",
     "Work",
     "collect",
     "compact",
     "fold",
+    "purge",
     "reap",
+    "retain",
     "verify",
 ]

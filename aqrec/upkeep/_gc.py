@@ -108,15 +108,17 @@ class _References:
 
     def add(self, doc: RunDocument, *, alive: bool) -> None:
         """Take note of a document."""
+        folder = layout.run_folder(doc.run_id)
+        if folder != doc.run_id:
+            self.folders[folder] = doc.run_id
+        if doc.purged:
+            return
         self.bulk.update(part.key for part in sealed_parts(doc) if part.key.startswith("sealed/"))
         for writer, through in doc.through.items():
             if through > _sealed_through(doc, writer):
                 self.unsealed.add(writer)
         if alive:
             self.living.update(doc.through, [doc.creator])
-        folder = layout.run_folder(doc.run_id)
-        if folder != doc.run_id:
-            self.folders[folder] = doc.run_id
 
 
 def _sealed_through(doc: RunDocument, writer: str) -> int:
