@@ -184,12 +184,16 @@ def run(python: Path, name: str, calls: int, timeout: float) -> Measured:
 def measure(python: Path, name: str, *, seconds: float, repeats: int) -> Measured:
     """Find a number of calls that takes about `seconds`, measure it `repeats` times, return the median."""
     calls = 50
+    trial = run(python, name, calls, timeout=60 + 30 * seconds)
+    # What begins and ends a run takes its time, and more on a busy machine: it is not the work that shall fill the seconds.
+    fixed = trial.total
+    work = fixed
     while True:
+        calls = math.ceil(calls * min(20.0, 1.2 * seconds / max(work, 1e-3)))
         trial = run(python, name, calls, timeout=60 + 30 * seconds)
-        if trial.total >= seconds / 2:
+        work = trial.total - fixed
+        if work >= seconds / 2:
             break
-        # Finishing has a fixed cost, so grow in steps rather than trust one short run.
-        calls = math.ceil(calls * min(20.0, 1.2 * seconds / max(trial.total, 1e-3)))
     results = [trial, *(run(python, name, calls, timeout=60 + 30 * seconds) for _ in range(repeats - 1))]
     return statistics.median_low([(m.rate, m) for m in results])[1]
 
