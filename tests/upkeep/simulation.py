@@ -39,7 +39,7 @@ from aqrec.format._records import (
 from aqrec.options import FlushOptions, Options, RetryOptions
 from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import ObjectInfo, Store
-from aqrec.upkeep import Work, collect, fold, reap
+from aqrec.upkeep import Policy, Work, collect, fold, purge, reap, retain
 from aqrec.upkeep._gc import LEAST_GRACE
 from tests.engine.support import serve
 
@@ -285,6 +285,7 @@ class Simulation:
         self._rest, self._mortal, self._sleepy = rest, mortal, sleepy
         self._saved: dict[str, list[str]] = {}
         self._dead: set[str] = set()
+        self._purged: set[str] = set()
         self._space: dict[str, tuple[bytes, int]] = {}
         self._requests: Counter[str] = Counter()
         self._stores: list[SimulatedStore] = []
@@ -307,6 +308,7 @@ class Simulation:
         others += [asyncio.create_task(self._reader(long=number == 0)) for number in range(2)]
         others += [asyncio.create_task(self._reaper()) for _ in range(self._reapers)]
         others += [asyncio.create_task(self._collector()) for _ in range(self._collectors)]
+        others += [asyncio.create_task(self._purger()) for _ in range(min(self._collectors, 1))]
         await asyncio.gather(*(self._writer(number) for number in range(self._writers)))
         await asyncio.sleep(6 * 3600 if self._reapers else 10)
         self._stopped = True
@@ -411,6 +413,23 @@ class Simulation:
                 self.counts["reaped"] += sum(run.ended for run in done.runs)
         await engine.close()
 
+    async def _purger(self) -> None:
+        """Delete ended runs, and purge what is deleted."""
+        engine = begin(Engine(self._url, Options(provenance=False, spool=None)), asyncio.get_running_loop())
+        await _until(engine.open)
+        policy = Policy(older_than=0, keep_last=2)
+        while not self._stopped:
+            await asyncio.sleep(self._chance.expovariate(1 / 1800))
+            try:
+                await retain(Work(self._store(), self._url), engine, policy, dry_run=False)
+                done = await purge(Work(self._store(), self._url), engine, older_than=0, dry_run=False)
+            except AqrecError:
+                self.counts["failed"] += 1
+            else:
+                self._purged.update(run.run_id for run in done.runs)
+                self.counts["purged"] += len(done.runs)
+        await engine.close()
+
     async def _collector(self) -> None:
         while not self._stopped:
             await asyncio.sleep(self._chance.expovariate(1 / 900))
@@ -493,6 +512,7 @@ class Simulation:
     async def _look(self, catalog: Catalog, *, last: bool = False) -> None:
         params = {run_id: set(keys) for run_id, keys in self._params.items()}
         steps = {run_id: set(known) for run_id, known in self._steps.items()}
+        purged = set(self._purged)
         ended, saved = set(self._ended), {run_id: list(known) for run_id, known in self._saved.items()}
         try:
             await catalog.refresh()
@@ -502,6 +522,13 @@ class Simulation:
         self.counts["reads"] += 1
         for run_id, keys in params.items():
             doc = catalog.runs.get(run_id)
+            if run_id in purged and (doc is None or doc.known or doc.params):
+                self.violations.append(f"{run_id} has come back")
+            if doc is not None and doc.purged:
+                steps.pop(
+                    run_id, None
+                )  # it had ended, by itself or because its writer slept, and was deleted
+                continue
             if doc is None or not doc.known or not keys <= doc.params.keys():
                 self.violations.append(f"{run_id} lacks params of {sorted(keys)}")
             elif run_id in ended and doc.status != "FINISHED":

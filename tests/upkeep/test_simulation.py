@@ -96,7 +96,7 @@ UPKEEP = {
 def test_nobody_who_lives_is_given_up_for_good_and_nothing_needed_is_collected() -> None:
     found, counts = _violations(range(UPKEEP_SEEDS), **UPKEEP)
     assert not found
-    for what in ("deaths", "sleeps", "saves", "reaped", "collected part", "collected journal"):
+    for what in ("deaths", "sleeps", "saves", "reaped", "purged", "collected part", "collected journal"):
         assert counts[what] > UPKEEP_SEEDS / 10, f"the simulation has hardly {what}"
 
 
