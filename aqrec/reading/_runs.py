@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable, Iterator, MutableMapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from aqrec.format._document import RunDocument
 from aqrec.format._snapshot import Snapshot
 from aqrec.format._unfold import merge
+from aqrec.reading._columns import numbers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,22 +107,28 @@ class Runs(MutableMapping[str, RunDocument]):
             self.documents[run_id] = doc
 
 
-def standing(snapshots: Sequence[Snapshot], superseded: set[str]) -> list[tuple[Snapshot, NDArray[np.int64]]]:
+def standing(
+    snapshots: Sequence[Snapshot], superseded: Collection[str]
+) -> list[tuple[Snapshot, NDArray[np.int64]]]:
     """Return which rows of each snapshot hold what is known of their runs.
 
-    Not those of runs that are `superseded` (the set is changed) or have a row in a later snapshot.
+    Not those of runs that are `superseded` or have a row in a later snapshot.
     """
     import numpy as np  # noqa: PLC0415 - heavy
+    import pyarrow as pa  # noqa: PLC0415 - heavy
 
+    compute: Any = import_module("pyarrow.compute")
     found: list[tuple[Snapshot, NDArray[np.int64]]] = []
-    for at in range(len(snapshots) - 1, -1, -1):
-        snapshot = snapshots[at]
+    later: list[Any] = []
+    for snapshot in reversed(snapshots):
         rows = np.arange(snapshot.rows, dtype=np.int64)
         if superseded:
             hidden = [row for row in map(snapshot.row_of, superseded) if row is not None]
             rows = np.delete(rows, hidden)
+        if later:
+            again = numbers(compute.is_in(snapshot.run_ids, value_set=pa.concat_arrays(later)))
+            rows = rows[~again[rows]]
         found.append((snapshot, rows))
-        if at:
-            superseded.update(snapshot.ids)
+        later.append(snapshot.run_ids)
     found.reverse()
     return found
