@@ -97,7 +97,7 @@ def test_a_store_cannot_place_files_elsewhere(
     (tmp_path / "here").mkdir()
     ended = cli("get", lab.first, "/", tmp_path / "here", "-s", lab.path)
     assert ended.code == 1
-    assert "would leave the run's folder" in ended.err
+    assert "could leave the run's folder" in ended.err
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 

@@ -283,7 +283,13 @@ def test_a_manager_that_only_reads_writes_nothing(tmp_path: Path, quick: Options
 
 def test_the_repr_hides_credentials() -> None:
     assert repr(ExperimentManager("memory://lab")) == "ExperimentManager('memory://lab')"
-    assert "secret" not in repr(ExperimentManager("s3://key:secret@bucket/lab"))
+    assert "secret" not in repr(ExperimentManager("s3://bucket/lab", storage_options={"secret": "secret"}))
+
+
+def test_a_url_with_credentials_is_refused_without_showing_them() -> None:
+    with pytest.raises(InvalidInputError, match="storage_options") as refused:
+        ExperimentManager("s3://key:secret@bucket/lab")
+    assert "secret" not in str(refused.value)
 
 
 def test_strict_recording_says_at_the_closing_what_went_wrong(memory_url: str) -> None:
