@@ -8,7 +8,7 @@ import io
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
+from ._bucket import Bucket, Fetched, Found, Meaning, Page, Told, Upload
 from ._bucket_store import BucketStore, Transfer
 from ._effort import Patience
 from ._finalizers import leave_alone
@@ -119,9 +119,11 @@ class AzureBucket(Bucket):
             if hasattr(fs.credential, "close"):
                 await fs.credential.close()
 
-    async def get(self, name: str, start: int, end: int | None, version: str = "") -> Fetched:
+    async def get(
+        self, name: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched:
         """Get Blob, with a range if it is not the whole."""
-        del version
+        del version, told
         length = None if end is None else end - start
         offset = start if start or length is not None else None
         if offset is not None and length is None:

@@ -6,9 +6,13 @@ import abc
 import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-__all__ = ["Bucket", "Fetched", "Found", "Meaning", "Page", "Upload"]
+__all__ = ["Bucket", "Fetched", "Found", "Meaning", "Page", "Told", "Upload"]
+
+
+Told: TypeAlias = Callable[[int, str], None]
+"""Takes an object's size and version."""
 
 
 class Meaning(enum.Enum):
@@ -88,8 +92,13 @@ class Bucket(abc.ABC):
         """Close the client's connections."""
 
     @abc.abstractmethod
-    async def get(self, name: str, start: int, end: int | None, version: str = "") -> Fetched:
-        """Read the bytes ``[start, end)``; of a past version, if it is given and kept."""
+    async def get(
+        self, name: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched:
+        """Read the bytes ``[start, end)``; of a past version, if it is given and kept.
+
+        `told` is for who can use the object's size and version before the bytes: a client that knows them then calls it.
+        """
 
     @abc.abstractmethod
     async def put(self, name: str, data: bytes, *, nonce: str = "", free: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,14 +22,14 @@ from aqrec.errors import (
 )
 
 from ._abc import Children, ObjectInfo, Store
-from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
+from ._bucket import Bucket, Fetched, Found, Meaning, Page, Told, Upload
 from ._calls import Calls
 from ._effort import Effort, Patience
 from ._files import SourceFile
 from ._jobs import Jobs
 from ._names import MAX_KEY_BYTES, TEMPORARY, check_key, check_prefix, check_range
 from ._parts import Parts
-from ._ranges import RangeFile
+from ._ranges import Download, RangeFile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -171,7 +170,7 @@ class BucketStore(Store):
     async def get_stream(self, key: str, read: Callable[[BinaryIO], T]) -> T:
         """Download in blocks while `read` runs, ahead of it where it goes on; see `Store.get_stream`."""
         self._check(key)
-        download = _Download()
+        download = Download()
         return await self._calls.write(self._get_stream(key, read, download), on_cancel=download.stop)
 
     async def probe_create(self) -> bool:
@@ -226,18 +225,40 @@ class BucketStore(Store):
         fetched = await self._fetch(key, start, end)
         return bytes(fetched.data) if fetched is not None else b""
 
-    async def _fetch(self, key: str, start: int, end: int | None, version: str = "") -> Fetched | None:
+    async def _fetch(
+        self, key: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched | None:
         """Return bytes, or None for a range behind the end."""
+        call = partial(self._bucket.get, self._name(key), start, end, version, told=told)
         try:
-            return await self._request(key, lambda: self._bucket.get(self._name(key), start, end, version))
+            return await self._request(key, call)
         except _BeyondError:
             return None
 
-    async def _first_block(self, key: str, size: int) -> Fetched:
-        found = await self._fetch(key, 0, size)
-        if found is None:  # nothing has no range
-            found = await self._request(key, lambda: self._bucket.get(self._name(key), 0, None))
-        return found
+    async def _first_block(
+        self, key: str, size: int, opened: asyncio.Future[tuple[int, str]]
+    ) -> bytes | memoryview:
+        """Return an object's first block, and tell its size and version as soon as they are known."""
+
+        def told(size: int, version: str) -> None:
+            if not opened.done():  # a repeated request tells again
+                opened.set_result((size, version))
+
+        try:
+            found = await self._fetch(key, 0, size, told=told)
+            if found is None:  # nothing has no range
+                found = await self._request(key, lambda: self._bucket.get(self._name(key), 0, None))
+        except asyncio.CancelledError:
+            opened.cancel()
+            raise
+        except Exception as error:
+            if not opened.done():
+                opened.set_exception(error)
+            raise
+        told(found.size, found.version)
+        if opened.result() != (found.size, found.version):
+            raise self._replaced(key)
+        return found.data
 
     async def _block(self, key: str, version: str, start: int, end: int) -> bytes | memoryview:
         try:
@@ -245,15 +266,16 @@ class BucketStore(Store):
         except ObjectNotFoundError as error:
             raise StorageError(f"{key!r} in {self.url} was deleted while it was being read") from error
         if found is None or found.version != version or len(found.data) != end - start:
-            raise StorageError(f"{key!r} in {self.url} was replaced while it was being read; read it again")
+            raise self._replaced(key)
         return found.data
 
-    async def _get_stream(self, key: str, read: Callable[[BinaryIO], T], download: _Download) -> T:
-        size = self._transfer.part_size
-        download.first = asyncio.ensure_future(self._first_block(key, size))
-        first = await download.first
-        fetch = partial(self._block, key, first.version)
-        raw = RangeFile(key, first.size, first.data, size, self._transfer.parallel - 1, fetch)
+    async def _get_stream(self, key: str, read: Callable[[BinaryIO], T], download: Download) -> T:
+        loop, block = asyncio.get_running_loop(), self._transfer.part_size
+        opened: asyncio.Future[tuple[int, str]] = loop.create_future()
+        download.first = asyncio.run_coroutine_threadsafe(self._first_block(key, block, opened), loop)
+        size, version = await opened
+        fetch = partial(self._block, key, version)
+        raw = RangeFile(key, size, download.first, block, self._transfer.parallel - 1, fetch)
         download.raw = raw
 
         def work() -> T:
@@ -522,6 +544,9 @@ class BucketStore(Store):
             )
         return key
 
+    def _replaced(self, key: str) -> StorageError:
+        return StorageError(f"{key!r} in {self.url} was replaced while it was being read; read it again")
+
     def _taken(self, key: str) -> str:
         return f"{key!r} exists already in {self.url}: choose another key"
 
@@ -531,22 +556,6 @@ class BucketStore(Store):
     def _infos(self, found: Iterable[Found]) -> Sequence[ObjectInfo]:
         root = len(self._place.prefix)
         return [ObjectInfo(key, one.size, one.modified) for one in found if _is_legal(key := one.name[root:])]
-
-
-class _Download:
-    """A stream that is read, and how to stop it: by ending the first request, or the file."""
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-        self.first: asyncio.Future[Fetched] | None = None
-        self.raw: RangeFile | None = None
-
-    def stop(self) -> None:
-        self.stopped.set()
-        if self.raw is not None:
-            self.raw.stop()
-        elif self.first is not None:
-            self.first.cancel()
 
 
 def _has_failed(task: asyncio.Task[None]) -> bool:

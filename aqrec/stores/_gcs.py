@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from aqrec.errors import InvalidInputError
 
-from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
+from ._bucket import Bucket, Fetched, Found, Meaning, Page, Told, Upload
 from ._bucket_store import BucketStore, Transfer
 from ._effort import Patience
 from ._finalizers import leave_alone
@@ -117,8 +117,11 @@ class GcsBucket(Bucket):
         if session is not None:
             await session.close()
 
-    async def get(self, name: str, start: int, end: int | None, version: str = "") -> Fetched:
+    async def get(
+        self, name: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched:
         """Objects: get, with alt=media, and a range if it is not the whole."""
+        del told
         headers: dict[str, str] = {}
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"

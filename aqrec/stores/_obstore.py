@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from aqrec.errors import StorageError
 
-from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
+from ._bucket import Bucket, Fetched, Found, Meaning, Page, Told, Upload
 from ._bucket_store import BucketStore, Transfer
 from ._effort import Patience
 from ._obstore_config import OPTIONS, Native, take_token
@@ -95,7 +95,9 @@ class ObstoreBucket(Bucket):
         """Forget the clients, whose connections obstore closes."""
         self._once = self._patient = None
 
-    async def get(self, name: str, start: int, end: int | None, version: str = "") -> Fetched:
+    async def get(
+        self, name: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched:
         """GET, with a range if it is not the whole."""
         options: dict[str, Any] = {}
         if start or end is not None:
@@ -103,12 +105,15 @@ class ObstoreBucket(Bucket):
         if kept := version.partition("\n")[0]:
             options["version"] = kept
         answer = await self._call(self._api.get_async, name, options=options)
+        meta = answer.meta
+        size, found = meta["size"], f"{meta['version'] or ''}\n{meta['e_tag'] or ''}"
+        if told is not None:
+            told(size, found)
         data = memoryview(await answer.bytes_async())  # where they are: no copy
         first, behind = answer.range
         if len(data) != behind - first:
             raise EOFError(f"{len(data)} bytes came where {behind - first} were announced")
-        meta = answer.meta
-        return Fetched(data, meta["size"], f"{meta['version'] or ''}\n{meta['e_tag'] or ''}")
+        return Fetched(data, size, found)
 
     async def put(self, name: str, data: bytes, *, nonce: str = "", free: bool = False) -> None:
         """PUT, on the condition that the name is free if it has to be."""

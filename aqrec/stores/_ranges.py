@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import WriteableBuffer
 
-__all__ = ["RangeFile"]
+__all__ = ["Download", "RangeFile"]
 
 
 class RangeFile(io.RawIOBase):
@@ -28,11 +29,12 @@ class RangeFile(io.RawIOBase):
     size
         Of the object, bytes.
     first
-        The object's first block.
+        The object's first block, on its way.
     block
         Bytes of a block.
     ahead
-        How many blocks are fetched beyond the one that is read, once two in a row were.
+        How many blocks are fetched beyond the one that is read, where it is the first read of all at the object's
+        beginning, or follows on the one before.
     fetch
         Returns the bytes ``[start, end)``, all of one version of the object, or raises.
     """
@@ -41,10 +43,10 @@ class RangeFile(io.RawIOBase):
         self,
         name: str,
         size: int,
-        first: ReadableBuffer,
+        first: Future[bytes | memoryview],
         block: int,
         ahead: int,
-        fetch: Callable[[int, int], Coroutine[Any, Any, ReadableBuffer]],
+        fetch: Callable[[int, int], Coroutine[Any, Any, bytes | memoryview]],
     ) -> None:
         super().__init__()
         self.name = name
@@ -54,9 +56,9 @@ class RangeFile(io.RawIOBase):
         self._fetch = fetch
         self._loop = asyncio.get_running_loop()
         self._position = 0
-        self._current = 0
-        self._view = memoryview(first)
-        self._pending: dict[int, Future[ReadableBuffer]] = {}
+        self._current = -1
+        self._view = memoryview(b"")
+        self._pending: dict[int, Future[bytes | memoryview]] = {0: first}
         self._stopped = False
 
     def readable(self) -> bool:
@@ -128,3 +130,20 @@ class RangeFile(io.RawIOBase):
         del self._pending[number]
         self._current = number
         self._view = memoryview(block)
+
+
+class Download:
+    """A stream that is read, and how to stop it: by ending the first request, or the file."""
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.first: Future[bytes | memoryview] | None = None
+        self.raw: RangeFile | None = None
+
+    def stop(self) -> None:
+        """Make the call end soon."""
+        self.stopped.set()
+        if self.raw is not None:
+            self.raw.stop()
+        elif self.first is not None:
+            self.first.cancel()

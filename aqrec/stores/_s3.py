@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aqrec.errors import InvalidInputError
 
-from ._bucket import Bucket, Fetched, Found, Meaning, Page, Upload
+from ._bucket import Bucket, Fetched, Found, Meaning, Page, Told, Upload
 from ._bucket_store import BucketStore, Transfer
 from ._effort import Patience
 from ._options import Knob, need_extra, take_options
@@ -147,7 +147,9 @@ class S3Bucket(Bucket):
         if fs is not None:
             await fs.s3.close()
 
-    async def get(self, name: str, start: int, end: int | None, version: str = "") -> Fetched:
+    async def get(
+        self, name: str, start: int, end: int | None, version: str = "", *, told: Told | None = None
+    ) -> Fetched:
         """GetObject, with a range if it is not the whole."""
         wanted: dict[str, Any] = {}
         if start or end is not None:
@@ -155,12 +157,15 @@ class S3Bucket(Bucket):
         if version.startswith("id:"):
             wanted["VersionId"] = version[3:]
         answer = await self._call("get_object", Key=name, **wanted)
+        whole = answer.get("ContentRange", "").rpartition("/")[2]
+        size = int(whole) if whole.isdigit() else answer["ContentLength"]
+        if told is not None:
+            told(size, _version(answer))
         async with answer["Body"] as body:
             data = await body.read()
         if len(data) != answer["ContentLength"]:
             raise EOFError(f"{len(data)} bytes came where {answer['ContentLength']} were announced")
-        whole = answer.get("ContentRange", "").rpartition("/")[2]
-        return Fetched(data, int(whole) if whole.isdigit() else len(data), _version(answer))
+        return Fetched(data, size, _version(answer))
 
     async def put(self, name: str, data: bytes, *, nonce: str = "", free: bool = False) -> None:
         """PutObject, with If-None-Match if the name has to be free."""

@@ -12,6 +12,8 @@ from tests._support.services import FaultProxy, Location, Rule, Service, bad_wea
 from tests._support.waiting import wait_until
 
 PART = 5 << 20
+SEVERAL = 6
+"""Parts of an object that is not on its way as a whole when its first byte is read."""
 QUICK = {"part_size": PART, "parallel": 3, "read_timeout": 2.0, "connect_timeout": 2.0}
 
 
@@ -234,12 +236,12 @@ async def test_a_write_that_is_cancelled_does_not_wait_for_ever(store: Store, pr
 
 
 async def test_a_download_whose_object_is_replaced_never_mixes_versions(store: Store) -> None:
-    await store.put("key", b"a" * (3 * PART))
+    await store.put("key", b"a" * (SEVERAL * PART))
 
     def read(file: BinaryIO) -> set[bytes]:
         first = file.read(1)
-        asyncio.run_coroutine_threadsafe(store.put("key", b"b" * (3 * PART)), loop).result()
-        return {first, *(file.read(1000)[:1] for _ in range(3 * PART // 1000))}
+        asyncio.run_coroutine_threadsafe(store.put("key", b"b" * (SEVERAL * PART)), loop).result()
+        return {first, *(file.read(1000)[:1] for _ in range(SEVERAL * PART // 1000))}
 
     loop = asyncio.get_running_loop()
     with pytest.raises(StorageError, match="was replaced while it was being read"):
@@ -253,12 +255,12 @@ async def test_a_download_from_a_bucket_with_versions_keeps_its_own(s3_server: S
     client.create_bucket(Bucket=bucket)
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     store = open_store(f"s3://{bucket}", storage_options={**place.storage_options, **QUICK})
-    await store.put("key", b"a" * (3 * PART))
+    await store.put("key", b"a" * (SEVERAL * PART))
 
     def read(file: BinaryIO) -> set[bytes]:
         first = file.read(1)
-        asyncio.run_coroutine_threadsafe(store.put("key", b"b" * (3 * PART)), loop).result()
-        return {first, *(file.read(1000)[:1] for _ in range(3 * PART // 1000))}
+        asyncio.run_coroutine_threadsafe(store.put("key", b"b" * (SEVERAL * PART)), loop).result()
+        return {first, *(file.read(1000)[:1] for _ in range(SEVERAL * PART // 1000))}
 
     loop = asyncio.get_running_loop()
     assert await store.get_stream("key", read) == {b"a"}
