@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         sync_spool,
     )
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "STATUS_FA",
