@@ -1,21 +1,11 @@
 """Qlib initialised on a store, where it is installed."""
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-__all__ = ["MANAGER", "exp_manager", "needs_qlib", "qlib_on"]
-
-
-def needs_qlib() -> None:
-    """Skip the module that calls this where Qlib is not installed; CI runs it in an environment of its own."""
-    if importlib.util.find_spec("qlib") is None:
-        pytest.skip("Qlib is not installed here: nox -s qlib", allow_module_level=True)
-
+__all__ = ["MANAGER", "exp_manager", "qlib_on"]
 
 MANAGER = {"class": "AqrecExpManager", "module_path": "aqrec.integrations.qlib"}
 

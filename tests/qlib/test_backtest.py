@@ -17,10 +17,7 @@ from aqrec.quotes import read_quotes
 from aqrec.quotes._expression import evaluate, fields_of
 from aqrec.quotes._read import FIELDS
 from aqrec.sync import templates
-from tests.qlib.lab import needs_qlib
 from tests.qlib.prices import BENCHMARK, hard_provider, scores
-
-needs_qlib()
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(1200)]
 

@@ -8,9 +8,6 @@ import pytest
 
 import aqrec.sync
 from tests._support import run_script
-from tests.qlib.lab import needs_qlib
-
-needs_qlib()
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(300)]
 POINTS = 300

@@ -10,17 +10,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from qlib.utils.exceptions import ExpAlreadyExistError, LoadObjectError, RecorderInitializationError
+from qlib.utils.serial import Serializable
 
 import aqrec.sync
 from aqrec.errors import ExperimentNotFoundError, InvalidInputError, ParamConflictError
 from aqrec.options import Options
 from tests._support import run_script
-from tests.qlib.lab import MANAGER, exp_manager, needs_qlib, qlib_on
-
-needs_qlib()
-
-from qlib.utils.exceptions import ExpAlreadyExistError, LoadObjectError, RecorderInitializationError  # noqa: E402 - only where it is
-from qlib.utils.serial import Serializable  # noqa: E402
+from tests.qlib.lab import MANAGER, exp_manager, qlib_on
 
 pytestmark = pytest.mark.filterwarnings("default")
 QUICK = {"provenance": False}

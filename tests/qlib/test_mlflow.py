@@ -11,9 +11,6 @@ import pytest
 from aqrec.integrations.mlflow import export_mlruns, import_mlruns
 from aqrec.options import Options
 from aqrec.sync import ExperimentManager
-from tests.qlib.lab import needs_qlib
-
-needs_qlib()
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(300)]
 VALUES = [0.5, math.nan, math.inf, 0.25, -math.inf]

@@ -13,9 +13,7 @@ import aqrec.sync
 from aqrec.integrations.mlflow import import_mlruns
 from tests._support import run_script
 from tests._support.services import Service
-from tests.qlib.lab import exp_manager, needs_qlib, qlib_on
-
-needs_qlib()
+from tests.qlib.lab import exp_manager, qlib_on
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 FILE = Path(__file__).parent / "data" / "lightgbm.yaml"

@@ -8,9 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tests.qlib.lab import needs_qlib, qlib_on
-
-needs_qlib()
+from tests.qlib.lab import qlib_on
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 OPTIONS = {"provenance": False}

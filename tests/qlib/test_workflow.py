@@ -14,9 +14,6 @@ import aqrec.sync.workflow as blocking
 from aqrec import workflow
 from aqrec.analysis import calc_ic
 from aqrec.errors import InvalidWorkflowError
-from tests.qlib.lab import needs_qlib
-
-needs_qlib()
 
 pytestmark = [pytest.mark.filterwarnings("default"), pytest.mark.timeout(600)]
 DATA = Path(__file__).parents[1] / "workflow" / "data"
