@@ -30,6 +30,7 @@ from aqrec.reading import ExperimentDocument
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._comparing import Comparison, compare
 from aqrec.recording._default import defaults
+from aqrec.recording._exporting import Exported, Exporting, export
 from aqrec.recording._searching import Query, search
 from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from aqrec.artifacts import TrustPolicy
     from aqrec.recording._run import Run
     from aqrec.stores import Store
-    from aqrec.upkeep import Compaction
+    from aqrec.upkeep import Compaction, Progress
 
 __all__ = ["StoreView", "iso", "last_activity", "opened", "shown_place", "span"]
 
@@ -215,6 +216,10 @@ class StoreView:
     def search(self, query: Query) -> Any:
         """Return what a search finds; see `ExperimentManager.search_records`."""
         return self.call(search(self._workspace, query))
+
+    def export(self, asked: Exporting, progress: Progress) -> Exported:
+        """Write tables for other programs; see `ExperimentManager.export`."""
+        return self.call(export(self._workspace, asked, progress))
 
     def compare(self, docs: list[RunDocument], *, everything: bool) -> Comparison:
         """Return what distinguishes runs; see `ExperimentManager.compare`."""

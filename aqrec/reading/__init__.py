@@ -2,7 +2,7 @@
 
 from aqrec.format._experiment import ExperimentDocument
 from aqrec.reading._answer import Answer
-from aqrec.reading._arrow import to_arrow
+from aqrec.reading._arrow import schema_of, to_arrow
 from aqrec.reading._catalog import Catalog, EventLog
 from aqrec.reading._fields import Field, parse_fields
 from aqrec.reading._frame import to_frame
@@ -26,6 +26,7 @@ __all__ = [
     "parse_fields",
     "read_metric_history",
     "read_points",
+    "schema_of",
     "standing",
     "thinned",
     "to_arrow",

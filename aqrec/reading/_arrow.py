@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,14 +15,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-__all__ = ["to_arrow"]
+__all__ = ["schema_of", "to_arrow"]
 
 _EXACT: Final = 2**53
 _TIMES: Final = ("start_time", "end_time", "created")
+_AT_ONCE: Final = 16_384
+"""Runs of which the columns are looked at together"""
 
 
-def to_arrow(found: Answer, fields: Sequence[Field]) -> pa.Table:
+def to_arrow(found: Answer, fields: Sequence[Field], schema: pa.Schema | None = None) -> pa.Table:
     """Return the runs of an answer as an Arrow table, one row a run.
+
+    Parameters
+    ----------
+    found, fields
+        Which runs, and which columns of them.
+    schema
+        What `schema_of` says of a larger answer that these runs are a part of: the table has its columns and types then.
 
     Returns
     -------
@@ -37,27 +47,110 @@ def to_arrow(found: Answer, fields: Sequence[Field]) -> pa.Table:
     """
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
+    def is_text(name: str) -> bool:
+        return schema is not None and pa.types.is_string(schema.field(name).type)
+
     columns: dict[str, Any] = {}
     for field in fields:
         if field.group == "metrics":
             for name, figures in found.metrics():
                 columns[f"metrics.{name}"] = _figures(figures, found.count, pa.float64())
         elif field.group is not None:
-            for name, cells in found.cells(field.group):
-                columns[f"{field.group}.{name}"] = _of_cells(field.group, cells, found.count)
+            for key, cells in found.cells(field.group):
+                name = f"{field.group}.{key}"
+                columns[name] = _of_cells(field.group, cells, found.count, is_text(name))
         elif field.key is not None:
-            columns[field.name] = _column(found, field)
-    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+            columns[field.name] = _column(found, field, is_text(field.name))
+    if schema is None:
+        return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+    arrays = [
+        columns[each.name].cast(each.type) if each.name in columns else pa.nulls(found.count, each.type)
+        for each in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _column(found: Answer, field: Field) -> Any:
+def schema_of(found: Answer, fields: Sequence[Field]) -> pa.Schema:
+    """Return the columns and types that `to_arrow` gives an answer, looking at a part of the runs at a time."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    params: defaultdict[str, _Kinds] = defaultdict(_Kinds)
+    names: dict[str, set[str]] = {field.group: set() for field in fields if field.group is not None}
+    single = [field.key.name for field in fields if field.key is not None and field.key.entity == "params"]
+    for at in range(0, found.count, _AT_ONCE):
+        part = found.slice(at, _AT_ONCE)
+        for group, known in names.items():
+            if group == "metrics":
+                known.update(name for name, _ in part.metrics())
+                continue
+            for name, cells in part.cells(group):
+                known.add(name)
+                if group == "params":
+                    params[name].add(cells)
+        if "params" not in names:
+            for name in single:
+                ((_, cells),) = part.cells("params", name)
+                params[name].add(cells)
+    fixed = to_arrow(found.slice(0, 0), [field for field in fields if field.group is None]).schema
+    types: dict[str, pa.DataType] = {}
+    for field in fields:
+        if field.group is not None:
+            for name in sorted(names[field.group]):
+                kind = pa.float64() if field.group == "metrics" else pa.string()
+                types[f"{field.group}.{name}"] = params[name].type() if field.group == "params" else kind
+        elif field.key is not None and field.key.entity == "params":
+            types[field.name] = params[field.key.name].type()
+        else:
+            types[field.name] = fixed.field(field.name).type
+    return pa.schema(list(types.items()))
+
+
+class _Kinds:
+    """What the values of a param are, over any number of runs."""
+
+    def __init__(self) -> None:
+        self._kinds: set[str] = set()
+        self._exact = self._fits = True
+
+    def add(self, pieces: list[Cells]) -> None:
+        """Take in the values of more runs."""
+        import numpy as np  # noqa: PLC0415 - heavy
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+
+        for piece in pieces:
+            self._kinds |= set(codes(piece.kinds)[1]) - {"null"}
+            if not self._kinds <= {"int", "float"}:
+                continue
+            there = present(piece.texts)
+            if bool(np.any(np.abs(numbers(piece.numbers, _EXACT)[there]) >= _EXACT)):
+                self._exact = False
+                if self._kinds == {"int"}:
+                    try:
+                        piece.texts.cast(pa.string()).cast(pa.int64())
+                    except pa.ArrowInvalid:
+                        self._fits = False
+
+    def type(self) -> pa.DataType:
+        """Return the type of the column; see `to_arrow`."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+
+        if self._kinds == {"bool"}:
+            return pa.bool_()
+        if self._kinds == {"int"} and self._fits:
+            return pa.int64()
+        if self._kinds == {"float"} or (self._kinds == {"int", "float"} and self._exact):
+            return pa.float64()
+        return pa.string()
+
+
+def _column(found: Answer, field: Field, is_text: bool) -> Any:
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
     key = field.key
     assert key is not None
     if key.entity in {"params", "tags"}:
         ((_, cells),) = found.cells(key.entity, key.name)
-        return _of_cells(key.entity, cells, found.count)
+        return _of_cells(key.entity, cells, found.count, is_text)
     if key.entity == "metrics":
         whole = key.access in {"count", "step"}
         return _figures(found.figures(key), found.count, pa.int64() if whole else pa.float64())
@@ -91,8 +184,8 @@ def _array(values: NDArray[Any], there: NDArray[np.bool_], kind: Any) -> Any:
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
 
 
-def _of_cells(entity: str, cells: list[Cells], count: int) -> Any:
-    return _params(cells, count) if entity == "params" else _texts(cells, count)
+def _of_cells(entity: str, cells: list[Cells], count: int, is_text: bool) -> Any:
+    return _params(cells, count) if entity == "params" and not is_text else _texts(cells, count)
 
 
 def _params(pieces: list[Cells], count: int) -> Any:

@@ -11,6 +11,7 @@ from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording._comparing import Comparison, compare
 from aqrec.recording._experiment import Experiment
+from aqrec.recording._exporting import Exported, Exporting, ExportTable, export
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._recorder import Recorder
 from aqrec.recording._searching import OutputFormat, Page, Query, search, search_page, shown
@@ -18,13 +19,16 @@ from aqrec.recording._views import run_id_of
 
 if TYPE_CHECKING:
     import datetime as dt
+    import os
     from collections.abc import Coroutine, Sequence
 
     import pandas as pd
     import polars as pl
     import pyarrow as pa
 
+    from aqrec.recording._export_forms import ExportFormat
     from aqrec.recording._workspace import ExperimentRef, Workspace
+    from aqrec.upkeep import Progress
 
 __all__ = ["ExperimentCalls", "start_exp"]
 
@@ -442,3 +446,88 @@ class ExperimentCalls(abc.ABC):
         """
         ids = [run_id_of(recorder) for recorder in recorders]
         return await self._call(compare(self._workspace, ids, everything=everything))
+
+    async def export(
+        self,
+        destination: str | os.PathLike[str],
+        *,
+        output_format: ExportFormat = "parquet",
+        tables: Sequence[ExportTable] = ("runs", "metrics"),
+        experiment_ids: list[str] | None = None,
+        experiment_names: list[str] | None = None,
+        filter_string: str = "",
+        order_by: list[str] | None = None,
+        max_results: int | None = None,
+        view: str = "active",
+        fields: list[str] | None = None,
+        keys: list[str] | None = None,
+        overwrite: bool = False,
+        storage_options: dict[str, Any] | None = None,
+        progress: Progress | None = None,
+    ) -> Exported:
+        """Write runs and the histories of their metrics as tables that other programs read: ``runs`` and ``metrics``.
+
+        A part is in memory at a time, whatever the number of runs and points: 2 million cells, or 1 million points (more only if a single
+        metric of a single run has more).
+
+        Parameters
+        ----------
+        destination
+            Folder in which ``runs.parquet`` and ``metrics.parquet`` (``.csv``, ``.jsonl``) are written: a path, which is made if it is
+            missing, or any URL that fsspec knows.
+        output_format
+            ``parquet``, ``csv`` or ``jsonl`` (one JSON object a line; it has no NaN and no infinity: they are null there).
+        tables
+            Which of them.
+        experiment_ids, experiment_names, filter_string, order_by, max_results, view
+            Which runs, in which order; as in `search_records`.
+        fields
+            Columns of ``runs``; as in `search_records`, of whose ``arrow`` table they have the types.
+        keys
+            Metrics whose histories are written; None: all.
+        overwrite
+            Whether files that exist give way.
+        storage_options
+            Arguments of the destination's fsspec file system: credentials, endpoint.
+        progress
+            Called with what is done now, how many runs are done, and how many there are, on aqrec's own thread.
+
+        Returns
+        -------
+        Exported
+            The files with their rows and bytes, and the ``cost``. ``metrics`` has a row a point, run by run, key by key: ``run_id``,
+            ``key`` (text), ``step`` (int64, null without one), ``timestamp`` (ms, UTC), ``value`` (float64).
+
+        Raises
+        ------
+        AlreadyExistsError
+            A file exists, and `overwrite` was not given.
+        StorageError
+            The destination or the store failed.
+        NotFoundError
+            There is no store.
+
+        Waits for the store and the destination. Files get their names when all of them are complete: a failing or cancelled export leaves
+        what was there before, and removes what it has written (cancelled: soon after, on aqrec's own thread). Only a process that is
+        killed leaves that, as ``.runs.parquet.ID.part``.
+        """
+        query = Query(
+            experiment_ids=experiment_ids,
+            experiment_names=experiment_names,
+            filter_string=filter_string,
+            order_by=order_by,
+            max_results=max_results,
+            view=view,
+            fields=fields,
+            output_format="arrow",
+        )
+        asked = Exporting(
+            destination=destination,
+            query=query,
+            output_format=output_format,
+            tables=tables,
+            keys=keys,
+            overwrite=overwrite,
+            storage_options=storage_options,
+        )
+        return await self._call(export(self._workspace, asked, progress))
