@@ -87,6 +87,62 @@ def retain(
     )
 
 
+def archive(
+    url: Annotated[
+        str | None,
+        typer.Argument(metavar="ARCHIVE", help="Folder or URL that artifacts move to; with --back: from."),
+    ] = None,
+    store: Store = None,
+    option: Option = None,
+    back: Annotated[bool, typer.Option("--back", help="Bring artifacts home.")] = False,
+    archive_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--archive-option", metavar="KEY=VALUE", help="Storage option of the archive; not stored."
+        ),
+    ] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="TIME", help="Of runs that ended so long ago: 90d.")
+    ] = None,
+    keep_last: Annotated[
+        int | None,
+        typer.Option("--keep-last", min=0, metavar="N", help="Not of the latest N of each experiment."),
+    ] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="STATUS", help="Only of FINISHED or only of FAILED runs.")
+    ] = None,
+    filter_string: Annotated[
+        str, typer.Option("--filter", "-f", metavar="FILTER", help='As for search: "metrics.ic < 0.01".')
+    ] = "",
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option("--experiment", "-e", metavar="NAME", help="Only of its runs; may be repeated."),
+    ] = None,
+    least_bytes: Annotated[
+        int,
+        typer.Option("--least-bytes", min=0, metavar="BYTES", help="Only artifacts of this size or more."),
+    ] = 0,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find artifacts of ended runs and, with --yes, move them to another place, where they are found as before."""
+    from aqrec.cli._archive import archive as command  # noqa: PLC0415
+
+    command(
+        where(url, archive_option),
+        where(store, option),
+        older_than,
+        keep_last,
+        status,
+        filter_string,
+        experiment,
+        back=back,
+        least_bytes=least_bytes,
+        yes=yes,
+        as_json=as_json,
+    )
+
+
 def restore(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of a deleted run, or the beginning of one.")],
     store: Store = None,
@@ -130,5 +186,5 @@ def verify(
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the others."""
-    for command in (gc, reap, retain, restore, purge, verify):
+    for command in (archive, gc, reap, retain, restore, purge, verify):
         app.command()(command)

@@ -37,6 +37,7 @@ __all__ = [
     "RunDocument",
     "SealedPart",
     "apply",
+    "archived_rivals",
     "document_from_json",
     "document_to_json",
     "latest",
@@ -205,6 +206,16 @@ def sealed_parts(doc: RunDocument) -> list[SealedPart]:
             free[part.writer] = start
     chosen.reverse()
     return chosen
+
+
+def archived_rivals(doc: RunDocument, ref: ArtifactRef) -> list[ArtifactRef]:
+    """Return the copies in other stores that stand in for an artifact whose bytes are not under its own key.
+
+    That is how a writer leaves it that does not know that the artifact was archived, and dies while it replaces it.
+    """
+    if ref.store or ref.parts:
+        return []
+    return [rival.ref for rival in doc.rivals.get(ref.path, ()) if rival.ref.store]
 
 
 def _purge(doc: RunDocument) -> None:

@@ -10,7 +10,16 @@ import msgspec
 __all__ = ["Kind", "OwnKey", "own_key"]
 
 Kind = Literal[
-    "artifact", "clock", "event log", "journal", "part", "run document", "sealed history", "shared text"
+    "archive note",
+    "archived copy",
+    "artifact",
+    "clock",
+    "event log",
+    "journal",
+    "part",
+    "run document",
+    "sealed history",
+    "shared text",
 ]
 
 _ID: Final = r"[0-9a-f]{32}"
@@ -22,6 +31,7 @@ _PATTERNS: Final[list[tuple[Kind, re.Pattern[str]]]] = [
     ("artifact", re.compile(r"runs/(?P<folder>[^/]+)/artifacts/.+", re.DOTALL)),
     ("journal", re.compile(rf"journal/(?P<writer>{_ID})/\d{{8}}(?:_\d{{8}})?\.seg")),
     ("event log", re.compile(rf"catalog/events/{_ID}-(?P<writer>{_ID})\.ev")),
+    ("archive note", re.compile(rf"catalog/archives/{_ID}")),
     ("clock", re.compile(rf"catalog/clock/{_ID}")),
     ("shared text", re.compile(r"shared/[0-9a-f]+/[^/]+")),
 ]

@@ -6,6 +6,8 @@ import hashlib
 import re
 
 __all__ = [
+    "ARCHIVE",
+    "ARCHIVES",
     "CATALOG",
     "CLOCK",
     "DAMAGED",
@@ -16,6 +18,9 @@ __all__ = [
     "RUNS",
     "SEALED",
     "SNAPSHOTS",
+    "archive_folder",
+    "archive_note_key",
+    "archived_key",
     "artifact_key",
     "artifact_part_key",
     "artifact_parts_folder",
@@ -23,8 +28,10 @@ __all__ = [
     "bulk_metrics_key",
     "clock_key",
     "event_log_key",
+    "folder_of_archived",
     "head_key",
     "head_number",
+    "is_archived",
     "is_snapshot",
     "journal_folder",
     "journal_key",
@@ -47,6 +54,8 @@ RUNS = "runs"
 SEALED = "sealed"
 CLOCK = "catalog/clock"
 DAMAGED = "catalog/damaged"
+ARCHIVES = "catalog/archives"
+ARCHIVE = "archive"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 
@@ -147,9 +156,13 @@ def artifact_key(run_id: str, path: str) -> str:
 
 def artifact_parts_folder(run_id: str, path: str) -> str:
     """Folder of the parts of one large artifact, of all its saves; the digest keeps it short and apart from others."""
+    return f"{RUNS}/{run_folder(run_id)}/parts/{_name_in_parts(path)}"
+
+
+def _name_in_parts(path: str) -> str:
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", path.rpartition("/")[2])[:100]
     digest = hashlib.sha256(path.encode()).hexdigest()[:16]
-    return f"{RUNS}/{run_folder(run_id)}/parts/{digest}-{readable}"
+    return f"{digest}-{readable}"
 
 
 def artifact_part_key(save: str, number: int, checksum: str = "") -> str:
@@ -161,3 +174,30 @@ def artifact_part_key(save: str, number: int, checksum: str = "") -> str:
 def shared_key(digest: str, name: str) -> str:
     """Content that many runs refer to (provenance of sweeps)."""
     return f"shared/{digest}/{name}"
+
+
+def archive_note_key(identity: str) -> str:
+    """Return the key of a note that in some folders of another store may be objects that nothing refers to."""
+    return f"{ARCHIVES}/{identity}"
+
+
+def archive_folder(move: str, run_id: str) -> str:
+    """Folder, in another store, of what one move has put there of a run."""
+    return f"{ARCHIVE}/{move}/{run_folder(run_id)}"
+
+
+def archived_key(move: str, run_id: str, path: str) -> str:
+    """One artifact in another store; the folder of its parts if it is in parts. No two moves write one key."""
+    return f"{archive_folder(move, run_id)}/{_name_in_parts(path)}"
+
+
+def folder_of_archived(key: str) -> str:
+    """Return the folder of a key made by `archived_key`: that of its run in its move."""
+    return "/".join(key.split("/")[:3])
+
+
+def is_archived(key: str) -> bool:
+    """Whether a key was made by `archived_key`, or is that of a part below one."""
+    return (
+        re.fullmatch(rf"{ARCHIVE}/[0-9a-f]{{32}}/[^/]+/[0-9a-f]{{16}}-[^/]+(?:/[0-9]{{6}})?", key) is not None
+    )

@@ -122,6 +122,7 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where an artifact's bytes lie, and what they must be.
 
     Those of a large one are its `parts`, one after the other; `key` is then only the name of the folder they were put in.
+    Where `store` is a URL, all of them lie in that other store.
 
     A replacement is recorded before the bytes under its key change, so that a crash in between loses neither version:
     until then the key holds one of the `earlier` ones.
@@ -137,6 +138,12 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     writer: str = ""
     earlier: list[ArtifactVersion] = []
     parts: list[ArtifactPart] = []
+    store: str = ""
+
+    @property
+    def objects(self) -> list[ArtifactPart]:
+        """What its bytes lie in, one after the other."""
+        return self.parts or [ArtifactPart(key=self.key, size=self.size, checksum=self.checksum)]
 
     @property
     def version(self) -> ArtifactVersion:

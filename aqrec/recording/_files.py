@@ -21,7 +21,7 @@ from aqrec.artifacts import Digest, codec_for_load, copy_file
 from aqrec.errors import AqrecError, CorruptError, InvalidInputError, ObjectNotFoundError
 from aqrec.format._names import check_artifact_path
 from aqrec.recording._progress import Progress, Track, as_progress, metered
-from aqrec.recording._reading import read_artifact
+from aqrec.recording._reading import read_artifact, store_of
 from aqrec.recording._saving import Form, shard_bytes, store_file_in_parts, store_stream
 from aqrec.recording._threads import LARGE, all_of, gates, to_its_end
 from aqrec.stores._jobs import Jobs
@@ -249,7 +249,7 @@ class _Nowhere:
 
 async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None:
     """Copy one artifact to a file, which appears when it is whole and verified."""
-    store = run.engine.store
+    store = store_of(run, ref)
     jobs = Jobs(run.session.url)
     partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from aqrec.errors import CorruptError, LoadObjectError, NotFoundError
 from aqrec.format import _layout as layout
+from aqrec.format._document import archived_rivals
 from aqrec.recording import _parts as parts
 from aqrec.recording._saving import saving
 
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from aqrec.format._document import RunDocument
     from aqrec.format._records import ArtifactRef
     from aqrec.recording._run import Run
+    from aqrec.stores import Store
 
-__all__ = ["get_stream", "read_artifact"]
+__all__ = ["get_stream", "read_artifact", "store_of"]
 
 logger = logging.getLogger("aqrec")
 
@@ -46,18 +48,23 @@ async def read_artifact(
         for rival in known.rivals.get(path, ()):
             if rival.ref.key == ref.key:
                 candidates += [rival.ref, *map(rival.ref.of, rival.ref.earlier)]
+        candidates += archived_rivals(known, ref)
         if candidates == seen:
             break
         seen = candidates
+        missing: set[tuple[str, str]] = set()
         for candidate in candidates:
+            if (candidate.store, candidate.key) in missing:
+                continue
             try:
                 result = await use(candidate)
             except CorruptError as error:
                 damage = damage or error
             except NotFoundError as error:
-                damage = CorruptError("it is recorded but its bytes are missing")
+                where = f" in {candidate.store}" if candidate.store else ""
+                damage = CorruptError(f"it is recorded but its bytes are missing{where}")
                 damage.__cause__ = error
-                break
+                missing.add((candidate.store, candidate.key))
             else:
                 if candidate is not ref:
                     logger.warning(
@@ -72,9 +79,14 @@ async def read_artifact(
     raise LoadObjectError(f"run {run.run_id}: artifact {path!r} is damaged: {damage}") from damage
 
 
+def store_of(run: Run, ref: ArtifactRef) -> Store:
+    """Return the store in which an artifact's bytes lie."""
+    return run.session.archives.open(ref.store) if ref.store else run.engine.store
+
+
 async def get_stream(run: Run, ref: ArtifactRef, read: Callable[[BinaryIO], T]) -> T:
     """Call `read` with the artifact's bytes as a blocking, seekable file; see `Store.get_stream`."""
-    store = run.engine.store
+    store = store_of(run, ref)
     if ref.parts:
         return await parts.get_stream(store, ref, read)
     return await store.get_stream(ref.key, read)

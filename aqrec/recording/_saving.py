@@ -101,7 +101,10 @@ async def store_stream(
     """
     run.places.take(path)
     limit = shard_bytes(run)
-    if limit is None or expected <= limit:
+    known = run.doc.artifacts.get(path)
+    # Who has archived it may yet delete what lies under its own name.
+    archived = known is not None and bool(known.store)
+    if not archived and (limit is None or expected <= limit):
         try:
             await to_its_end(_store_whole(run, path, _limited(write, limit), form, large=expected > LARGE))
         except TooLargeError:
@@ -237,7 +240,7 @@ async def _publish(run: Run, ref: ArtifactRef, superseded: list[ArtifactRef]) ->
 
 async def _forget(run: Run, superseded: list[ArtifactRef], keep: Container[str] = ()) -> None:
     """Delete the parts of saves that nobody reads any more."""
-    keys = [part.key for ref in superseded for part in ref.parts if part.key not in keep]
+    keys = [part.key for ref in superseded if not ref.store for part in ref.parts if part.key not in keep]
     if not keys:
         return
     try:

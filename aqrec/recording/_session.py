@@ -28,6 +28,7 @@ from aqrec.format._records import STATUS_FI
 from aqrec.options import Options
 from aqrec.reading import Catalog
 from aqrec.recording._remembered import Remembered, refuse_partial
+from aqrec.stores._archives import Archives
 from aqrec.stores._place import target_of
 from aqrec.upkeep import Compaction, Folding, compact
 
@@ -71,6 +72,8 @@ class Session:
         self.target = target_of(url, storage_options)
         """Which store it is and how to open it; never shown, since it may hold credentials"""
         self.url = self.target.canonical
+        self.archives = Archives(self.target)
+        """Other stores that hold objects of this one"""
         self.options = options
         self.default_exp_name = check_name("experiment", default_exp_name)
         self.closed = False
@@ -247,6 +250,7 @@ class Session:
                         async with asyncio.timeout(max(deadline - time.monotonic(), 0)):
                             await engine.outage.finish()
             self._engine = None
+            await self.archives.aclose()
 
     async def _fold(self, engine: Engine | None, seconds: float) -> None:
         """End folding; fold what the engine leaves behind."""

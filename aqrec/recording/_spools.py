@@ -183,7 +183,7 @@ async def send_spools(
     """Do what `sync_spool` says, on the engine thread; `attempt` is told whom it waits for."""
     url = None
     if uri is not None:
-        url, _, storage_options = target_of(uri, storage_options)
+        url, _, storage_options, _ = target_of(uri, storage_options)
     root = spool_root(SpoolOptions(folder=os.fspath(folder) if folder is not None else None))
     loop = asyncio.get_running_loop()
     reports: list[SpoolReport] = []

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aqrec.errors import InvalidInputError
-from aqrec.upkeep import Garbage, Policy, Progress, Reaped, Removed, Verified, Work, collect
+from aqrec.upkeep import Archived, Garbage, Policy, Progress, Reaped, Removed, Verified, Work, collect
+from aqrec.upkeep import archive as archive_artifacts
 from aqrec.upkeep import purge as purge_runs
 from aqrec.upkeep import reap as reap_runs
 from aqrec.upkeep import retain as retain_runs
 from aqrec.upkeep import verify as verify_store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from aqrec.recording._session import Session
 
-__all__ = ["gc", "purge", "reap", "retain", "verify"]
+__all__ = ["archive", "gc", "purge", "reap", "retain", "verify"]
 
 
 async def begin(session: Session, progress: Progress | None, what: str) -> Work:
@@ -24,7 +28,7 @@ async def begin(session: Session, progress: Progress | None, what: str) -> Work:
             f"{what} is no work on what is recorded offline; send it by sync_spool() first"
         )
     await session.check_once()
-    return Work(session.engine.store, session.url, progress)
+    return Work(session.engine.store, session.url, progress, session.archives)
 
 
 async def gc(
@@ -33,6 +37,30 @@ async def gc(
     """Do what `ExperimentManager.gc` says."""
     work = await begin(session, progress, "gc")
     return await collect(work, grace=grace, dry_run=dry_run, unreferenced=unreferenced)
+
+
+async def archive(
+    session: Session,
+    policy: Policy,
+    *,
+    url: str | None,
+    back: bool,
+    storage_options: Mapping[str, Any] | None,
+    least_bytes: int,
+    dry_run: bool,
+    progress: Progress | None,
+) -> Archived:
+    """Do what `ExperimentManager.archive` says."""
+    if url is None and (not back or storage_options):
+        raise InvalidInputError("archive needs the URL of the folder or bucket that artifacts are to move to")
+    policy.check_values()
+    to = session.archives.learn(url, storage_options) if url is not None else ""
+    work = await begin(session, progress, "archive")
+    if not dry_run:
+        await session.prepare()
+    return await archive_artifacts(
+        work, session.engine, policy, url=to, back=back, least_bytes=least_bytes, dry_run=dry_run
+    )
 
 
 async def reap(session: Session, *, horizon: float, dry_run: bool, progress: Progress | None) -> Reaped:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from aqrec.errors import InvalidInputError
 
 from ._urls import canonical_url, redact_url, scheme_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["KINDS", "Place", "Target", "place_of", "split_query", "target_of"]
 
@@ -104,6 +102,8 @@ class Target(NamedTuple):
     canonical: str
     url: str
     storage_options: dict[str, Any]
+    archives: dict[str, dict[str, Any]] = {}  # noqa: RUF012 - never changed
+    """Storage options of other stores that hold objects of this one, by URL"""
 
     def key(self) -> tuple[str, str, str]:
         """Return what is equal for targets that may share one open store. Not to be shown: it may hold secrets."""
@@ -120,9 +120,19 @@ def target_of(url: str, storage_options: Mapping[str, Any] | None = None) -> Tar
     """
     canonical = canonical_url(url)
     scheme = scheme_of(url)
+    given = dict(storage_options or {})
+    archives = _archives(given.pop("archives", {}))
     if scheme in {"", "file", "memory"}:
-        return Target(canonical, canonical, dict(storage_options or {}))
-    plain, options = split_query(url, storage_options or {})
+        return Target(canonical, canonical, given, archives)
+    plain, options = split_query(url, given)
     if scheme in KINDS:
         place_of(plain)
-    return Target(canonical, canonical if scheme in KINDS and "@" not in plain else plain, options)
+    return Target(canonical, canonical if scheme in KINDS and "@" not in plain else plain, options, archives)
+
+
+def _archives(given: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(given, Mapping) or not all(isinstance(value, Mapping) for value in given.values()):
+        raise InvalidInputError(
+            "the storage option 'archives' takes a dict: URL of an archive -> its storage options"
+        )
+    return {str(url): dict(options) for url, options in given.items()}

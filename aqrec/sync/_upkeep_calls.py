@@ -6,10 +6,10 @@ import abc
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from aqrec.recording import _upkeep as upkeep
-from aqrec.upkeep import Garbage, Policy, Progress, Reaped, Removed, Verified
+from aqrec.upkeep import Archived, Garbage, Policy, Progress, Reaped, Removed, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from aqrec.recording._workspace import Workspace
 
@@ -132,6 +132,82 @@ class UpkeepCalls(abc.ABC):
         """
         return self._call(
             upkeep.verify(self._workspace.session, contents=contents, repair=repair, progress=progress)
+        )
+
+    def archive(
+        self,
+        url: str | None = None,
+        *,
+        back: bool = False,
+        storage_options: Mapping[str, Any] | None = None,
+        older_than: float | None = None,
+        keep_last: int | None = None,
+        status: str | None = None,
+        filter_string: str = "",
+        experiment_names: Sequence[str] | None = None,
+        least_bytes: int = 0,
+        dry_run: bool = True,
+        progress: Progress | None = None,
+    ) -> Archived:
+        """Move artifacts of ended runs to another folder or bucket, or bring them back.
+
+        They are listed, loaded and copied as before, through this store; only their bytes are elsewhere. The store remembers the archive's
+        URL, not how it is opened: readers use the storage options ``archives={url: {...}}`` of the store if there are any for it, else
+        those of the store itself if the archive is of the same kind, else the environment. Texts that runs share stay.
+
+        Each artifact is copied, compared with its checksum, referred to, and only then deleted where it was. A call that was interrupted is
+        taken up by the next one; what it has left in the archive is found by `gc`.
+
+        Parameters
+        ----------
+        url
+            Folder or URL of the archive, of any kind that a store may be. With `back` None means all archives.
+        back
+            Bring artifacts home. They come as parts, which only aqrec puts together, not as files of their own names.
+        storage_options
+            How the archive is opened now; not stored.
+        older_than
+            Seconds since the run's end, by the store's clock.
+        keep_last
+            The artifacts of so many runs of each experiment stay: the latest of those to which the rest applies.
+        status
+            Only ``FINISHED``, or only ``FAILED`` runs.
+        filter_string
+            As in `search_records`.
+        experiment_names
+            Only runs of these experiments.
+        least_bytes
+            Only artifacts of this size or more.
+        dry_run
+            Only tell what would be moved.
+        progress
+            Called with what is done now, how much of it is done, and how much there is (0: unknown), on aqrec's own thread.
+
+        Returns
+        -------
+        Archived
+            The ``runs``, how many artifacts have ``moved`` or were ``kept`` for which reason, and the ``cost`` in all stores.
+
+        Waits for both stores. Cancelling leaves the rest where it was. Raises `CorruptError` where the catalog is damaged.
+        """
+        policy = Policy(
+            older_than=older_than,
+            keep_last=keep_last,
+            status=status,
+            filter_string=filter_string,
+            experiment_names=experiment_names,
+        )
+        return self._call(
+            upkeep.archive(
+                self._workspace.session,
+                policy,
+                url=url,
+                back=back,
+                storage_options=storage_options,
+                least_bytes=least_bytes,
+                dry_run=dry_run,
+                progress=progress,
+            )
         )
 
     def retain(

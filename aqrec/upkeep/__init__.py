@@ -1,5 +1,6 @@
 """Work on a store: folding its catalog, which is never needed for correctness, and keeping its space in order."""
 
+from aqrec.upkeep._archive import Archived, ArchivedRun, archive
 from aqrec.upkeep._fold import Compaction, compact, fold
 from aqrec.upkeep._gc import Garbage, Orphan, collect
 from aqrec.upkeep._reap import Reaped, ReapedRun, reap
@@ -9,6 +10,8 @@ from aqrec.upkeep._verify import Problem, Verified, verify
 from aqrec.upkeep._work import Cost, Progress, Work
 
 __all__ = [
+    "Archived",
+    "ArchivedRun",
     "Compaction",
     "Cost",
     "Folding",
@@ -23,6 +26,7 @@ __all__ = [
     "RemovedRun",
     "Verified",
     "Work",
+    "archive",
     "collect",
     "compact",
     "fold",

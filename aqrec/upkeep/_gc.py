@@ -22,13 +22,14 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from aqrec.errors import CorruptError, ObjectNotFoundError
+from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError, StorageError
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument, sealed_parts
+from aqrec.format._archive import decode_note
+from aqrec.format._document import RunDocument, archived_rivals, sealed_parts
 from aqrec.format._frames import POINTS, Damage, scan
 from aqrec.format._keys import Kind, OwnKey, own_key
 from aqrec.format._points import decode_points
-from aqrec.format._records import STATUS_R
+from aqrec.format._records import STATUS_R, ArtifactRef
 from aqrec.stores import ObjectInfo, Store
 from aqrec.stores._wrapper import closing
 from aqrec.upkeep._work import ALIVE, Cost, Work, check_seconds
@@ -50,12 +51,16 @@ class Orphan(msgspec.Struct, frozen=True):
     key, size
         Which object, and its bytes.
     kind
-        What it is: ``part``, ``sealed history``, ``journal``, ``event log``, ``run document``, ``artifact`` or ``clock``.
+        What it is: ``part``, ``sealed history``, ``journal``, ``event log``, ``run document``, ``artifact``, ``clock``,
+        ``archived copy`` or ``archive note``.
+    store
+        URL of the archive it lies in, "" if it lies in this store.
     """
 
     key: str
     size: int
     kind: Kind
+    store: str = ""
 
 
 class Garbage(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,12 +131,28 @@ def _sealed_through(doc: RunDocument, writer: str) -> int:
 
 
 def keys_of(doc: RunDocument) -> set[str]:
-    """Return the keys of all objects that a document refers to."""
-    refs = [*doc.artifacts.values(), *(rival.ref for rivals in doc.rivals.values() for rival in rivals)]
-    keys = {part.key for ref in refs for part in ref.parts}
-    keys.update(ref.key for ref in refs if not ref.parts)
+    """Return the keys of all objects of this store that a document refers to."""
+    keys = {part.key for ref in refs_of(doc) if not ref.store for part in ref.objects}
     keys.update(part.key for part in sealed_parts(doc))
     return keys
+
+
+def refs_of(doc: RunDocument) -> list[ArtifactRef]:
+    """Return all references to artifacts that a document has, those of rivals too."""
+    return [*doc.artifacts.values(), *(rival.ref for rivals in doc.rivals.values() for rival in rivals)]
+
+
+def _needed_keys(doc: RunDocument) -> set[str]:
+    """Return the keys of all objects that readers of a document may want; what was archived is not wanted here."""
+    away = {path for path, ref in doc.artifacts.items() if ref.store}
+    gone = {
+        part.key
+        for path in away
+        for rival in doc.rivals.get(path, ())
+        if not rival.ref.store
+        for part in rival.ref.objects
+    }
+    return keys_of(doc) - gone
 
 
 class _Judge:
@@ -158,6 +179,11 @@ class _Judge:
             if number % _DOCUMENTS_PER_TURN == 0:
                 self._work.tell("looking at runs", number)
                 await asyncio.sleep(0)
+
+    async def again(self) -> None:
+        """Take the catalog as it is after some time has passed."""
+        await self._work.catalog.refresh()
+        await self.look()
 
     def _alive(self, doc: RunDocument) -> bool:
         return doc.status == STATUS_R or self._heard.get(doc.run_id, 0) >= self._silent
@@ -193,7 +219,7 @@ class _Judge:
         if own.kind == "run document":
             return ""
         if self._keys[0] != doc.run_id:
-            self._keys = doc.run_id, keys_of(doc)
+            self._keys = doc.run_id, _needed_keys(doc)
         if key in self._keys[1]:
             return ""
         if self._alive(doc):
@@ -203,10 +229,10 @@ class _Judge:
         return None
 
     def _superseded(self, doc: RunDocument, key: str) -> bool:
-        """Whether a plain object is what an artifact was before it was saved in parts."""
+        """Whether a plain object is what an artifact was before it was saved in parts or archived."""
         path = key.removeprefix(layout.artifacts_folder(doc.run_id) + "/")
         ref = doc.artifacts.get(path)
-        return ref is not None and bool(ref.parts)
+        return ref is not None and bool(ref.parts or ref.store)
 
     def _why_log_kept(self, key: str) -> str | None:
         catalog = self._work.catalog
@@ -259,10 +285,12 @@ async def collect(
         elif why:
             kept[why] += 1
     if not dry_run and found:
-        found = await _still(work, judge, found)
+        found = await _still(judge, found)
         await work.delete(list(found))
+    orphans = [Orphan(key, info.size, own.kind) for key, (info, own) in sorted(found.items())]
+    orphans += await _in_archives(work, judge, kept, dry_run=dry_run)
     return Garbage(
-        orphans=[Orphan(key, info.size, own.kind) for key, (info, own) in sorted(found.items())],
+        orphans=orphans,
         kept=dict(sorted(kept.items())),
         dry_run=dry_run,
         cost=work.cost,
@@ -316,10 +344,56 @@ async def _why_journal_kept(work: Work, judge: _Judge, info: ObjectInfo, own: Ow
         return ""
 
 
+async def _in_archives(work: Work, judge: _Judge, kept: Counter[str], *, dry_run: bool) -> list[Orphan]:
+    """Find, and delete, what interrupted moves have left in other stores; old notes say where."""
+    orphans: list[Orphan] = []
+    async for info in work.store.list(layout.ARCHIVES):
+        if own_key(info.key) is None or judge.young(info):
+            continue
+        try:
+            note = decode_note(await work.store.get(info.key))
+        except ObjectNotFoundError:
+            continue  # its move has ended meanwhile
+        except CorruptError:
+            kept["notes on archives that cannot be read"] += 1
+            continue
+        try:
+            store = work.store_of(note.url)
+            found = [item for folder in note.folders async for item in store.list(folder)]
+            if not dry_run:
+                await judge.again()
+            needed = {
+                part.key
+                for doc in work.documents()
+                if not doc.purged
+                for ref in _needed_elsewhere(doc)
+                if ref.store == note.url
+                for part in ref.objects
+            }
+            gone = [item for item in found if layout.is_archived(item.key) and item.key not in needed]
+            if not dry_run:
+                await store.delete([item.key for item in gone])
+                await work.store.delete([info.key])
+        except (InvalidInputError, StorageError) as error:
+            kept[f"of interrupted moves, in an archive that cannot be reached: {error}"] += 1
+            continue
+        orphans += [Orphan(item.key, item.size, "archived copy", note.url) for item in gone]
+        orphans.append(Orphan(info.key, info.size, "archive note"))
+    return orphans
+
+
+def _needed_elsewhere(doc: RunDocument) -> list[ArtifactRef]:
+    """Return the references to objects of other stores that readers may want."""
+    return [
+        found
+        for ref in doc.artifacts.values()
+        for found in ([ref] if ref.store else archived_rivals(doc, ref))
+    ]
+
+
 async def _still(
-    work: Work, judge: _Judge, found: dict[str, tuple[ObjectInfo, OwnKey]]
+    judge: _Judge, found: dict[str, tuple[ObjectInfo, OwnKey]]
 ) -> dict[str, tuple[ObjectInfo, OwnKey]]:
     """Return which orphans are so still, now that some time has passed."""
-    await work.catalog.refresh()
-    await judge.look()
+    await judge.again()
     return {key: (info, own) for key, (info, own) in found.items() if judge.why_kept(key, own) is None}

@@ -6,7 +6,7 @@ whatever is told of it later is ignored; then its objects go. What a purge that 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -16,12 +16,14 @@ from aqrec.format import _layout as layout
 from aqrec.format._keys import own_key
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, RunDeleted, RunPurged
 from aqrec.reading import Selection
-from aqrec.upkeep._gc import keys_of
+from aqrec.upkeep._gc import keys_of, refs_of
 from aqrec.upkeep._work import ALIVE, Cost, Work
 
 if TYPE_CHECKING:
     from aqrec.engine import Engine
     from aqrec.format._document import RunDocument
+    from aqrec.reading import Catalog
+    from aqrec.stores import Store
 
 __all__ = ["RETENTION", "Policy", "Removed", "RemovedRun", "purge", "retain"]
 
@@ -97,40 +99,50 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     filter_string: str = ""
     experiment_names: Collection[str] | None = None
 
-    def check(self) -> Selection:
-        """Refuse what cannot be meant; return the parsed filter."""
+    def check(self) -> None:
+        """Refuse what cannot be meant."""
         if self.older_than is None and self.keep_last is None and not self.status and not self.filter_string:
             raise InvalidInputError(
                 "every ended run would go: give older_than, keep_last, status or filter_string"
             )
+        self.check_values()
+
+    def check_values(self) -> Selection:
+        """Refuse what cannot be meant, though not that every ended run is; return the parsed filter."""
         if self.older_than is not None and not self.older_than >= 0:
             raise InvalidInputError(f"older_than={self.older_than!r}: give seconds from 0 on")
         if self.keep_last is not None and (type(self.keep_last) is not int or self.keep_last < 0):
             raise InvalidInputError(f"keep_last={self.keep_last!r}: give a whole number from 0 on")
         if self.status is not None and self.status not in _ENDED:
-            raise InvalidInputError(f"status {self.status!r}: only ended runs expire, {' or '.join(_ENDED)}")
+            raise InvalidInputError(
+                f"status {self.status!r}: only ended runs are meant, {' or '.join(_ENDED)}"
+            )
         return Selection(self.filter_string)
+
+    def choose(self, catalog: Catalog, now: int) -> list[RunDocument]:
+        """Return the ended runs to which all applies, the latest of each experiment first; `now` is in ms since epoch."""
+        ids: list[str] | None = None
+        if self.experiment_names is not None:
+            ids = [catalog.find_experiment(name=name).experiment_id for name in self.experiment_names]
+        docs = [doc for doc in catalog.runs_of(ids, status=self.status) if doc.status in _ENDED]
+        seen: dict[str, int] = {}
+        chosen: list[RunDocument] = []
+        for doc in self.check_values().apply(docs):
+            seen[doc.experiment_id] = seen.get(doc.experiment_id, 0) + 1
+            if self.keep_last is not None and seen[doc.experiment_id] <= self.keep_last:
+                continue
+            if self.older_than is not None and (doc.end_time or now) > now - self.older_than * 1000:
+                continue
+            chosen.append(doc)
+        return chosen
 
 
 async def retain(work: Work, engine: Engine, policy: Policy, *, dry_run: bool = True) -> Removed:
     """Hide the runs that expire; see `ExperimentManager.retain`."""
-    selection = policy.check()
+    policy.check()
     await work.begin()
     catalog = work.catalog
-    ids: list[str] | None = None
-    if policy.experiment_names is not None:
-        ids = [catalog.find_experiment(name=name).experiment_id for name in policy.experiment_names]
-    now = await work.time(dry_run=dry_run)
-    docs = [doc for doc in catalog.runs_of(ids, status=policy.status) if doc.status in _ENDED]
-    seen: dict[str, int] = {}
-    expired: list[RunDocument] = []
-    for doc in selection.apply(docs):
-        seen[doc.experiment_id] = seen.get(doc.experiment_id, 0) + 1
-        if policy.keep_last is not None and seen[doc.experiment_id] <= policy.keep_last:
-            continue
-        if policy.older_than is not None and (doc.end_time or now) > now - policy.older_than * 1000:
-            continue
-        expired.append(doc)
+    expired = policy.choose(catalog, await work.time(dry_run=dry_run))
     if not dry_run and expired:
         engine.clock.observe(catalog.observed)
         for doc in expired:
@@ -166,6 +178,8 @@ async def purge(
             gone.append((doc, clock >> 16))
     objects = 0
     if not dry_run and gone:
+        archived = _archived([doc for doc, _ in gone])
+        notes = {url: await work.note(url, sorted(folders)) for url, folders in archived.items()}
         engine.clock.observe(catalog.observed)
         for doc, _ in gone:
             engine.post(RunPurged(clock=engine.clock.now(), run_id=doc.run_id))
@@ -173,6 +187,9 @@ async def purge(
         for number, (doc, _) in enumerate(gone):
             work.tell("purging", number, len(gone))
             objects += await _delete_objects(work, doc)
+        for url, folders in archived.items():
+            objects += await _delete_folders(work.store_of(url), folders)
+            await work.store.delete([notes[url]])
     return Removed(
         runs=[_removed(doc, time) for doc, time in gone],
         objects=objects,
@@ -192,6 +209,25 @@ async def _delete_objects(work: Work, doc: RunDocument) -> int:
             gone.append(info.key)
     if gone:
         await work.store.delete(gone)
+    return len(gone)
+
+
+def _archived(docs: Iterable[RunDocument]) -> dict[str, set[str]]:
+    """Return which folders of other stores hold nothing but objects of these runs, by URL."""
+    found: dict[str, set[str]] = {}
+    for doc in docs:
+        for ref in refs_of(doc):
+            if ref.store and layout.is_archived(ref.key):
+                found.setdefault(ref.store, set()).add(layout.folder_of_archived(ref.key))
+    return found
+
+
+async def _delete_folders(store: Store, folders: Iterable[str]) -> int:
+    gone = [
+        info.key for folder in folders async for info in store.list(folder) if layout.is_archived(info.key)
+    ]
+    if gone:
+        await store.delete(gone)
     return len(gone)
 
 

@@ -16,9 +16,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 import msgspec
 
 from aqrec.artifacts._hashing import HashingReader
-from aqrec.errors import AqrecError, ConflictError, CorruptError, NotFoundError
+from aqrec.errors import (
+    AqrecError,
+    ConflictError,
+    CorruptError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument, document_from_json, document_to_json, sealed_parts
+from aqrec.format._document import (
+    RunDocument,
+    archived_rivals,
+    document_from_json,
+    document_to_json,
+    sealed_parts,
+)
 from aqrec.format._frames import POINTS, Damage, scan
 from aqrec.format._ids import new_id, now_ms
 from aqrec.format._keys import own_key
@@ -31,6 +44,7 @@ if TYPE_CHECKING:
     from aqrec.engine import Engine
     from aqrec.format._document import SealedPart
     from aqrec.format._records import ArtifactPart, ArtifactRef, ArtifactVersion
+    from aqrec.stores import Store
 
 __all__ = ["Problem", "Verified", "verify"]
 
@@ -175,30 +189,44 @@ class _Check:
             self._found("artifact", ref.key, f"{ref.path}: {text}", doc.run_id)
 
     async def _why_bad(self, doc: RunDocument, ref: ArtifactRef) -> str:
+        if not ref.store:
+            return await self._why_ref_bad(doc, ref)
+        try:
+            text = await self._why_ref_bad(doc, ref)
+        except (InvalidInputError, StorageError) as error:
+            return f"the archive {ref.store} cannot be read: {error}"
+        return f"{text}, in the archive {ref.store}" if text else ""
+
+    async def _why_ref_bad(self, doc: RunDocument, ref: ArtifactRef) -> str:
+        store = self._work.store_of(ref.store)
         if ref.parts:
-            found = [await self._why_part_bad(part) for part in ref.parts]
+            found = [await self._why_part_bad(store, part) for part in ref.parts]
             return next((text for text in found if text), "")
         versions = [ref.version, *ref.earlier]
         for rival in doc.rivals.get(ref.path, ()):
             if rival.ref.key == ref.key:
                 versions += [rival.ref.version, *rival.ref.earlier]
-        return await self._why_version_bad(ref.key, versions)
+        text = await self._why_version_bad(store, ref.key, versions)
+        for other in archived_rivals(doc, ref) if text else ():
+            if not await self._why_ref_bad(doc, other):
+                return ""
+        return text
 
-    async def _why_part_bad(self, part: ArtifactPart) -> str:
-        text = await self._compare(part.key, [(part.size, part.checksum)])
+    async def _why_part_bad(self, store: Store, part: ArtifactPart) -> str:
+        text = await self._compare(store, part.key, [(part.size, part.checksum)])
         return f"part {part.key} {text}" if text else ""
 
-    async def _why_version_bad(self, key: str, versions: Iterable[ArtifactVersion]) -> str:
-        text = await self._compare(key, [(version.size, version.checksum) for version in versions])
+    async def _why_version_bad(self, store: Store, key: str, versions: Iterable[ArtifactVersion]) -> str:
+        text = await self._compare(store, key, [(version.size, version.checksum) for version in versions])
         return f"it {text}" if text else ""
 
-    async def _compare(self, key: str, allowed: list[tuple[int, str]]) -> str:
+    async def _compare(self, store: Store, key: str, allowed: list[tuple[int, str]]) -> str:
         try:
-            info = await self._work.store.head(key)
+            info = await store.head(key)
             if info.size not in {size for size, _ in allowed}:
                 return f"has {info.size} bytes, not {allowed[0][0]}"
             if self._contents:
-                digest = await self._work.store.get_stream(key, lambda file: HashingReader(file).drain())
+                digest = await store.get_stream(key, lambda file: HashingReader(file).drain())
                 if (digest.size, digest.checksum) not in allowed:
                     return f"has the checksum {digest.checksum}, not {allowed[0][1]}"
         except NotFoundError:

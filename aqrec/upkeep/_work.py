@@ -11,10 +11,13 @@ import msgspec
 from aqrec.engine import read_marker
 from aqrec.errors import AqrecError, CorruptError, InvalidInputError, NotFoundError
 from aqrec.format import _layout as layout
+from aqrec.format._archive import ArchiveNote, encode_note
 from aqrec.format._ids import new_id, now_ms
 from aqrec.format._snapshot import LEVEL
 from aqrec.reading import Catalog
 from aqrec.stores import CountingStore, Store, redact_url
+from aqrec.stores._archives import Archives
+from aqrec.stores._place import target_of
 
 if TYPE_CHECKING:
     from aqrec.format._document import RunDocument
@@ -56,10 +59,22 @@ class Work:
         Read through `store`.
     """
 
-    def __init__(self, store: Store, url: str, progress: Progress | None = None) -> None:
+    def __init__(
+        self, store: Store, url: str, progress: Progress | None = None, archives: Archives | None = None
+    ) -> None:
         self.store = CountingStore(store)
         self.catalog = Catalog(self.store, url)
         self._progress = progress
+        self._archives = archives if archives is not None else Archives(target_of(url))
+        self._opened: dict[str, CountingStore] = {}
+
+    def store_of(self, url: str) -> Store:
+        """Return the store of a canonical URL, "" for the one that is worked on; it counts, too."""
+        if not url:
+            return self.store
+        if url not in self._opened:
+            self._opened[url] = CountingStore(self._archives.open(url))
+        return self._opened[url]
 
     def tell(self, what: str, done: int, total: int = 0) -> None:
         """Say how far it is."""
@@ -69,10 +84,11 @@ class Work:
     @property
     def cost(self) -> Cost:
         """What it has taken so far."""
+        stores = [self.store, *self._opened.values()]
         return Cost(
-            requests=self.store.requests.total(),
-            sent=self.store.sent.total(),
-            received=self.store.received.total(),
+            requests=sum(store.requests.total() for store in stores),
+            sent=sum(store.sent.total() for store in stores),
+            received=sum(store.received.total() for store in stores),
         )
 
     async def begin(self) -> None:
@@ -107,6 +123,12 @@ class Work:
         finally:
             with contextlib.suppress(AqrecError):  # gc removes it
                 await self.store.delete([key])
+
+    async def note(self, url: str, folders: Sequence[str], key: str = "") -> str:
+        """Write, or renew, the note that objects in folders of another store may be without a reference; return its key."""
+        key = key or layout.archive_note_key(new_id())
+        await self.store.put(key, encode_note(ArchiveNote(url=url, folders=list(folders))))
+        return key
 
     def documents(self) -> Iterator[RunDocument]:
         """Yield the documents of all runs, deleted and purged ones too."""
