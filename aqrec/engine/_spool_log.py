@@ -181,6 +181,8 @@ class SpooledLog(Log):
                 part.segment.written = True
                 self._settle_part(part)
                 self._progressed()
+                if part.file is not None:  # a disk that is busy keeps who unlinks waiting, at times for long
+                    await asyncio.get_running_loop().run_in_executor(None, part.file.remove)
 
     async def _bytes(self, part: _Part) -> bytes:
         rest = b"".join(part.pieces)
@@ -196,8 +198,6 @@ class SpooledLog(Log):
         self._done += 1
         self._held -= part.held
         self.pending_bytes -= part.durable + part.held
-        if part.file is not None:
-            part.file.remove()
 
     async def waiting(self) -> list[tuple[int, bytes]] | None:
         if any(part.durable for part in self._parts):
@@ -216,8 +216,11 @@ class SpooledLog(Log):
 
     def drop(self, count: int) -> None:
         for _ in range(count):
-            self.segments.remove(self._parts[0].segment)
-            self._settle_part(self._parts[0])
+            part = self._parts[0]
+            self.segments.remove(part.segment)
+            self._settle_part(part)
+            if part.file is not None:
+                part.file.remove()
 
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
         """Nothing: every object is finished when it is put."""
