@@ -56,14 +56,34 @@ class Weather:
         return self._random.choice([error, LostResponse(error), Torn(self._random.randrange(100), error)])
 
     async def frames(self) -> Counter[tuple[str, int]]:
-        """Return how often each points frame is stored, by (writer, number)."""
+        """Return how often each points frame is stored, by (writer, number).
+
+        Segments that are in a merged one as well, because they could not be deleted, do not count.
+        """
         store, found = MemoryStore(self.name, append=False), Counter[tuple[str, int]]()
-        for key in [info.key async for info in store.list("journal")]:
+        for key in without_merged([info.key async for info in store.list("journal")]):
             for frame in decode_frames(await store.get(key)):
                 if not isinstance(frame, Damage) and frame.kind == POINTS:
                     found[key.split("/")[1], decode_points(frame.payload).seq] += 1
         await store.aclose()
         return found
+
+
+def without_merged(keys: list[str]) -> list[str]:
+    """Return the keys of segments whose frames are in no other one."""
+    ranges: dict[str, tuple[str, int, int]] = {}
+    for key in keys:
+        _, writer, name = key.split("/")
+        last, _, count = name.removesuffix(".seg").partition("_")
+        ranges[key] = writer, int(last) - int(count or 1) + 1, int(last)
+    return [
+        key
+        for key, (writer, first, last) in ranges.items()
+        if not any(
+            other != key and writer == by and low <= first and last <= high
+            for other, (by, low, high) in ranges.items()
+        )
+    ]
 
 
 async def _insist(call: Any) -> Any:
