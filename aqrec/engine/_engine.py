@@ -223,6 +223,11 @@ class Engine:
         if self._wakeup is not None:
             self._wakeup.set()
 
+    def _hasten(self) -> None:
+        self._wake()
+        if self._hurry is not None:
+            self._hurry.set()
+
     @property
     def opened(self) -> bool:
         """Whether the store is known to be one, so that `open` has nothing to do."""
@@ -410,6 +415,8 @@ class Engine:
                     self._wake()
                 try:
                     await self.open()
+                    # Bytes that replace others follow the reference to them; what waits now is in the log of events.
+                    replacements = self.outage.replacements()
                     told = catalog.mark()
                     # Points that are sealed, which `told` says, need no journal.
                     spare = journal.spare(self._sealer.needs) if self._sealer is not None else 0
@@ -420,6 +427,7 @@ class Engine:
                             await journal.commit()
                         await self.outage.drain()
                         await catalog.commit(told)
+                        await self.outage.drain(replacements)
                     if spare:
                         journal.drop(spare)
                     break
@@ -447,10 +455,10 @@ class Engine:
         if self._committing or self._flushes:
             self._flushes.extend(self._committing)
             self._committing = []
-        if self._wakeup is not None and self._hurry is not None:
-            self._wakeup.set()
-            if self._flushes:
-                self._hurry.set()
+        if self._flushes:
+            self._hasten()
+        else:
+            self._wake()
 
     def fail(self, what: str, error: Exception) -> None:
         """Remember a failure that is tried again; say so once."""
@@ -468,7 +476,7 @@ class Engine:
         await self._wait(timeout, durable=durable, spool=not durable)
 
     async def acknowledge(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - a deadline of the store's, not of the caller
-        """Do as `flush`; while the store is away, or with ``durability="local"``, the spool will do."""
+        """Do as `flush`; while the store is away, with ``durability="local"``, or when half of the time is over, the spool will do."""
         await self._wait(timeout, durable=True, spool=True)
 
     async def encode(self) -> None:
@@ -491,22 +499,12 @@ class Engine:
             # The first record is there, the call that begins the engine is still on its way to this thread.
             self.start()
             self._begin()
-        assert self._wakeup is not None
-        assert self._hurry is not None
         limit = self.options.flush_timeout if timeout is None else timeout
-        request = Flush(
-            self.buffer.popped + len(self.buffer.queue),
-            durable,
-            spool,
-            asyncio.get_running_loop().create_future(),
-            encoded,
-        )
+        target = self.buffer.popped + len(self.buffer.queue)
+        request = Flush(target, durable, spool, asyncio.get_running_loop().create_future(), encoded)
         self._flushes.append(request)
-        self._wakeup.set()
-        self._hurry.set()
         try:
-            async with asyncio.timeout(limit):
-                await request.done
+            await self.outage.wait(request, limit, self._hasten)
         except TimeoutError:
             raise FlushTimeoutError(
                 f"not durable within {limit:g} s: {self.unstored()}. It is kept and tried again; "

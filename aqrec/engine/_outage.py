@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
+from math import inf
 
 import msgspec
 
@@ -31,7 +33,7 @@ class Flush(msgspec.Struct):
     """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over).
 
     `spool`: or until the spool has it, if the store is away or the option `durability` says so. `encoded`: or until it is in the
-    logs, wherever they are.
+    logs, wherever they are. `late`: for so long that a store with a spool counts as away.
     """
 
     target: int
@@ -39,6 +41,7 @@ class Flush(msgspec.Struct):
     spool: bool
     done: asyncio.Future[None]
     encoded: bool = False
+    late: bool = False
 
 
 class Outage:
@@ -114,7 +117,7 @@ class Outage:
 
     @property
     def away(self) -> bool:
-        """Whether the store has taken nothing for `SpoolOptions.away_after` seconds although it should."""
+        """Whether the store has taken nothing for `SpoolOptions.away_after` seconds although it should, or kept somebody waiting too long."""
         since = self._since
         if self.spool is None:
             return False
@@ -147,10 +150,18 @@ class Outage:
                 self.spool.url,
             )
 
-    async def drain(self) -> None:
-        """Put the artifacts that wait; raises what the store raises."""
+    def replacing(self, key: str) -> AbstractContextManager[None]:
+        """Say that what is put meanwhile replaces other bytes; see `SpoolingStore.replacing`."""
+        return self._store.replacing(key) if self._store is not None else nullcontext()
+
+    def replacements(self) -> dict[str, int]:
+        """Return the artifacts that wait and replace others."""
+        return self._store.replacements() if self._store is not None else {}
+
+    async def drain(self, replacements: Mapping[str, int] | None = None) -> None:
+        """Put the artifacts that wait, or those that replace others; see `SpoolingStore.drain`."""
         if self._store is not None:
-            await self._store.drain()
+            await self._store.drain(replacements)
 
     def until_due(self, logs: Iterable[Log]) -> float | None:
         """Return seconds until the store counts as away, or until memory goes to the spool while it does, or None."""
@@ -224,13 +235,36 @@ class Outage:
         if self._working is not None:
             await asyncio.wait([self._working])
 
+    async def wait(self, flush: Flush, limit: float, hasten: Callable[[], None]) -> None:
+        """Wait until a request is served; raises `TimeoutError` after `limit` seconds.
+
+        Whom the spool may serve gets it when half of them are over. These are two waits, so that a machine that stands still
+        for a while does not use up both. `hasten` wakes whoever serves.
+        """
+        hasten()
+        if flush.spool and flush.durable and self.spool is not None:
+            limit /= 2
+            try:
+                await asyncio.wait([flush.done], timeout=limit)
+            except asyncio.CancelledError:
+                flush.done.cancel()
+                raise
+            flush.late = True
+            hasten()
+        async with asyncio.timeout(limit):
+            await flush.done
+
     def take(self, flushes: list[Flush]) -> list[Flush]:
         """Take over whom the spool serves now; return the others."""
         if self.spool is None or not flushes:
             return flushes
+        if any(flush.late and flush.spool for flush in flushes):  # whatever they wait for takes too long
+            self._since = min(self._since or inf, time.monotonic() - self.spool.options.away_after)
         serves = self._options.durability == "local" or self.away
-        self._flushes += [flush for flush in flushes if serves and flush.spool]
-        return [flush for flush in flushes if not (serves and flush.spool)]
+        others: list[Flush] = []
+        for flush in flushes:
+            (self._flushes if flush.spool and serves else others).append(flush)
+        return others
 
     def waiting(self) -> list[Flush]:
         """Return who waits for the spool."""

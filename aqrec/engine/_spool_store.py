@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 from aqrec.engine._spool import Spool
-from aqrec.errors import NotFoundError, StorageError
+from aqrec.errors import FlushTimeoutError, NotFoundError, StorageError
 from aqrec.options import Options, SpoolOptions
 from aqrec.stores import LocalStore, Store, WrapperStore, canonical_url, open_store
 from aqrec.stores._files import SinkFile
 from aqrec.stores._wrapper import closing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
 
     from aqrec.stores import ObjectInfo
 
@@ -58,6 +58,8 @@ class SpoolingStore(WrapperStore):
         self._versions = 0
         self._version: dict[str, int] = {}
         self._replacing: Counter[str] = Counter()
+        self._replaces: set[str] = set()
+        """Keys whose bytes in the store must stay until the reference to the new ones is there"""
         self._local: LocalStore | None = None
 
     @property
@@ -70,23 +72,30 @@ class SpoolingStore(WrapperStore):
         """Bytes of artifacts that wait in the spool."""
         return sum(self._waiting.values())
 
+    @contextmanager
+    def replacing(self, key: str) -> Generator[None]:
+        """Say that what is put meanwhile replaces what the store may have, and must not come before its reference."""
+        if key not in self._waiting:
+            self._replaces.add(key)
+        try:
+            yield
+        finally:
+            if key not in self._waiting:
+                self._replaces.discard(key)
+
     async def put_stream(self, key: str, write: Callable[[BinaryIO], T]) -> T:
         """Write an object to the store; an artifact that it does not take, to the spool."""
         if not _is_artifact(key):
             return await self._inner.put_stream(key, write)
         if key in self._waiting or self._away():
-            return await self._keep(key, write, StorageError(f"{self.url} is away"))
+            return await self._keep_instead(key, write, StorageError(f"{self.url} is away"))
         if self._write_ahead:
-            refused = StorageError("the spool is too small")
-            try:
-                return await self._keep(key, write, refused)
-            except StorageError as error:
-                if error is not refused:
-                    raise
+            with suppress(StorageError):  # what the spool cannot take needs the store
+                return await self._keep(key, write)
         try:
             return await self._put(key, write)
         except StorageError as error:
-            return await self._keep(key, write, error)
+            return await self._keep_instead(key, write, error)
 
     async def _put(self, key: str, write: Callable[[BinaryIO], T]) -> T:
         """Put an artifact; give up where none of it or all of it was handed over, and the store is found to be away meanwhile."""
@@ -95,6 +104,8 @@ class SpoolingStore(WrapperStore):
         def noting(file: BinaryIO) -> T:
             idle.clear()
             result = write(file)
+            if key in self._replaces and self._away() and file.tell() <= self._spool.options.artifact_bytes:
+                raise StorageError(f"{self.url} is away")  # the reference may be nowhere but in the spool
             idle.append(time.monotonic())
             return result
 
@@ -145,10 +156,21 @@ class SpoolingStore(WrapperStore):
             self._local = LocalStore(self._spool.objects)
         return self._local
 
-    async def drain(self) -> None:
-        """Put the artifacts that wait; raises what the store raises."""
+    def replacements(self) -> dict[str, int]:
+        """Return the artifacts that wait and replace others: key -> version."""
+        return {key: self._version[key] for key in self._waiting if key in self._replaces}
+
+    async def drain(self, replacements: Mapping[str, int] | None = None) -> None:
+        """Put the artifacts that wait, but for those that replace others; or put those, as far as they are still the same.
+
+        Raises what the store raises.
+        """
         for key in list(self._waiting):
+            if key in self._replaces and (replacements is None or key in self._replacing):
+                continue
             version, path = self._version[key], self._spool.path(key)
+            if replacements is not None and replacements.get(key) != version:
+                continue
             with path.open("rb", buffering=0) as file:
                 await self._inner.put_stream(key, partial(_copy, file))
             # One that is being replaced stays until its replacement is sent: nothing may be removed in its place.
@@ -157,6 +179,7 @@ class SpoolingStore(WrapperStore):
                 self._spool.forget(key)
                 self._spool.release(self._waiting.pop(key))
                 del self._version[key]
+                self._replaces.discard(key)
 
     async def aclose(self) -> None:
         """Close the store; what waits stays in the spool."""
@@ -164,7 +187,17 @@ class SpoolingStore(WrapperStore):
             await self._local.aclose()
         await self._inner.aclose()
 
-    async def _keep(self, key: str, write: Callable[[BinaryIO], T], failure: StorageError) -> T:
+    async def _keep_instead(self, key: str, write: Callable[[BinaryIO], T], failure: StorageError) -> T:
+        """Keep what the store did not take; if that fails, too, tell both."""
+        try:
+            return await self._keep(key, write)
+        except StorageError as error:
+            kind = FlushTimeoutError if isinstance(error, FlushTimeoutError) else StorageError
+            both = kind(f"{failure}; nor could it be kept on this machine: {error}")
+            both.permanent = failure.permanent
+            raise both from error
+
+    async def _keep(self, key: str, write: Callable[[BinaryIO], T]) -> T:
         size = 0
         limit = self._spool.options.artifact_bytes
 
@@ -172,7 +205,7 @@ class SpoolingStore(WrapperStore):
             def take(data: memoryview) -> None:
                 nonlocal size
                 if size + len(data) > limit:
-                    raise failure
+                    raise StorageError(f"it is larger than SpoolOptions.artifact_bytes={limit}")
                 self._spool.charge(len(data))
                 size += len(data)
                 file.write(data)
@@ -186,10 +219,8 @@ class SpoolingStore(WrapperStore):
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._spool.open_durably)
             result = await self.here().put_stream(key, bounded)
-        except BaseException as error:
+        except BaseException:
             self._spool.release(size)
-            if isinstance(error, StorageError) and error is not failure:
-                raise failure from error
             raise
         finally:
             self._replacing[key] -= 1

@@ -180,12 +180,14 @@ async def _replace(run: Run, old: ArtifactRef, write: Callable[[BinaryIO], Diges
     key, session, loop = old.key, run.session, asyncio.get_running_loop()
     sure = session.published.pop(key, None) == old.checksum
     before: list[ArtifactVersion] = [old.version, *(() if sure else old.earlier)][:_MAX_EARLIER]
-    new: ArtifactRef | None = None
+    announced: list[ArtifactVersion] = []
 
     async def announce(digest: Digest) -> None:
-        nonlocal new
-        new = make_ref(run, old.path, key, digest, form, earlier=before)
-        record(run, new)
+        # Who writes once more, because the store or the spool failed, need not tell the same again.
+        if not announced or announced[0].checksum != digest.checksum:
+            new = make_ref(run, old.path, key, digest, form, earlier=[*announced, *before][:_MAX_EARLIER])
+            record(run, new)
+            announced.insert(0, new.version)
         await run.engine.acknowledge()
 
     def write_and_announce(file: BinaryIO) -> Digest:
@@ -195,10 +197,12 @@ async def _replace(run: Run, old: ArtifactRef, write: Callable[[BinaryIO], Diges
 
     try:
         async with gates().replacing:
-            digest = await run.engine.store.put_stream(key, write_and_announce)
+            with run.engine.outage.replacing(key):
+                digest = await run.engine.store.put_stream(key, write_and_announce)
     except BaseException:
-        if new is not None:  # it may have had its effect all the same
-            record(run, msgspec.structs.replace(old, writer=new.writer, earlier=[new.version, *before[1:]]))
+        if announced:  # it may have had its effect all the same
+            earlier = [*announced, *before[1:]]
+            record(run, msgspec.structs.replace(old, writer=run.engine.writer, earlier=earlier))
         raise
     session.published[key] = digest.checksum
 

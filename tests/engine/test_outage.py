@@ -20,10 +20,12 @@ from aqrec.engine import engines_of
 from aqrec.errors import FlushTimeoutError, StorageError
 from aqrec.format._frames import EVENTS, POINTS, Damage, Frame, decode_frames
 from aqrec.format._points import decode_points
+from aqrec.format._records import ArtifactSaved, decode_events
 from aqrec.options import FlushOptions, SpoolOptions
+from aqrec.stores import FaultyStore, LostResponse, Store, open_store
 from tests._support import ROOT, run_script, wait_until
 from tests._support.bucket import bucket_url, objects_in
-from tests.engine.support import history, options, read
+from tests.engine.support import history, options, read, serve
 
 QUICK = SpoolOptions(away_after=0.05)
 
@@ -216,12 +218,84 @@ async def test_the_later_version_of_an_artifact_wins(lake: Lake, spool: Path) ->
     assert loaded == [["still"], ["after"], ["during"]]
 
 
+async def test_an_artifact_is_replaced_through_the_spool_before_its_save_gives_up(
+    lake: Lake, spool: Path
+) -> None:
+    """Even where the store has not failed for so long that it would count as away."""
+    chosen = options(spool=SpoolOptions(away_after=60), flush_timeout=1)
+    async with aqrec.ExperimentManager(lake.url, options=chosen) as manager:
+        recorder = await begun(manager)
+        await recorder.save_objects(**{"a.json": ["old"]})
+        lake.leave()
+        await recorder.save_objects(**{"a.json": ["new"]})
+        assert any(key.endswith("artifacts/a.json") for key in spooled(spool))
+        lake.come_back()
+        await recorder.end_run()
+    async with aqrec.ExperimentManager(lake.url, options=options()) as manager:
+        again = await manager.get_recorder(recorder_id=recorder.id)
+        assert await again.load_object("a.json") == ["new"]
+
+
+async def test_what_is_written_twice_is_announced_once(lake: Lake, spool: Path) -> None:
+    """A replacement whose answer was lost goes to the spool, and may have had its effect: one reference says both."""
+    faulty: list[FaultyStore] = []
+
+    def plan(operation: str, key: str, _number: int) -> Any:
+        fails = operation == "put_stream" and key.endswith("a.json") and lake.switch.exists()
+        return LostResponse(StorageError("the answer was lost")) if fails else None
+
+    def make() -> Store:
+        faulty.append(FaultyStore(open_store(lake.url), plan))
+        return faulty[-1]
+
+    async with aqrec.ExperimentManager(serve(make), options=options(spool=QUICK, seal="never")) as manager:
+        recorder = await begun(manager)
+        await recorder.save_objects(**{"a.json": ["old"]})
+        lake.leave("nothing else")
+        await recorder.save_objects(**{"a.json": ["new"]})
+        lake.come_back()
+        await recorder.end_run()
+    assert any(operation == "put_stream" for operation, _, _ in faulty[0].injected)
+    events = [event for payload in events_in(lake) for event in decode_events(payload)]
+    refs = [event.ref for event in events if isinstance(event, ArtifactSaved)]
+    assert sorted(len(ref.earlier) for ref in refs) == [0, 1]
+    async with aqrec.ExperimentManager(lake.url, options=options()) as manager:
+        assert await (await manager.get_recorder(recorder_id=recorder.id)).load_object("a.json") == ["new"]
+
+
+@pytest.mark.parametrize("way", ["put", "put put_stream"])
+async def test_bytes_that_replace_others_follow_their_reference(lake: Lake, spool: Path, way: str) -> None:
+    """A reader never finds new bytes that nobody has told the store of, whichever requests fail for how long."""
+    async with (
+        aqrec.ExperimentManager(lake.url, options=options(spool=QUICK)) as manager,
+        aqrec.ExperimentManager(lake.url, options=options()) as other,
+    ):
+        recorder = await begun(manager)
+        await recorder.save_objects(**{"a.json": ["old"]})
+        await recorder.flush()
+        lake.leave(way)
+        await recorder.save_objects(**{"a.json": ["new"]})
+        lake.leave("put")
+        retries = (await recorder.statistics()).retries
+        while (await recorder.statistics()).retries < retries + 5:
+            await asyncio.sleep(0.01)
+        again = await other.get_recorder(recorder_id=recorder.id)
+        assert await again.load_object("a.json") == ["old"]
+        assert await recorder.load_object("a.json") == ["new"], "reads see own writes"
+        lake.come_back()
+        await recorder.flush()
+        again = await other.get_recorder(recorder_id=recorder.id)
+        assert await again.load_object("a.json") == ["new"]
+        await recorder.end_run()
+    assert spooled(spool) == []
+
+
 async def test_an_artifact_too_large_for_the_spool_raises(lake: Lake, spool: Path) -> None:
     small = SpoolOptions(away_after=0.05, artifact_bytes=1_000)
     async with aqrec.ExperimentManager(lake.url, options=options(spool=small)) as manager:
         recorder = await begun(manager)
         lake.leave()
-        with pytest.raises(StorageError, match="away"):
+        with pytest.raises(StorageError, match=r"away.*artifact_bytes=1000"):
             await recorder.save_objects(**{"big.bin": b"x" * 2_000})
         await recorder.save_objects(**{"small.bin": b"x" * 500})
         lake.come_back()
@@ -246,6 +320,8 @@ async def test_a_spool_that_fails_is_no_worse_than_none(
             recorder.log_metrics(step=step, loss=step)
         with pytest.raises(FlushTimeoutError):
             await recorder.flush()
+        with pytest.raises(StorageError, match=r"is away; nor could it be kept on this machine: the spool"):
+            await recorder.save_objects(**{"a.json": [1]})
         lake.come_back()
         await recorder.flush()
         await recorder.end_run()
@@ -311,7 +387,8 @@ RECORD = """
                 await recorder.save_objects(**{"a.json": [1]})
                 await recorder.flush()
             else:
-                await asyncio.sleep(0.25)
+                while (await recorder.statistics()).points < 1000:
+                    await asyncio.sleep(0.005)
             print("ready", flush=True)
             await asyncio.sleep(60)
 
@@ -376,12 +453,12 @@ def test_a_fork_keeps_no_hold_of_its_parents_spool(lake: Lake, spool: Path) -> N
         recorder.log_metrics(step=0, loss=0)
         while not recorder.statistics().spooled_bytes:
             time.sleep(0.005)
-        child = os.fork()
-        if not child:
+        if not os.fork():
+            Path(pids).write_text(str(os.getpid()))
             time.sleep(60)
             os._exit(0)
-        Path(pids).write_text(str(child))
-        time.sleep(0.1)
+        while not (Path(pids).exists() and Path(pids).read_text()):
+            time.sleep(0.005)
         print("ready", flush=True)
         time.sleep(60)
     """
