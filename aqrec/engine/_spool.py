@@ -27,7 +27,16 @@ from aqrec.options import SpoolOptions
 from aqrec.stores import Appender, ObjectInfo, redact_url
 from aqrec.stores._appender import LocalAppender
 
-__all__ = ["Spool", "SpoolFile", "SpoolHeader", "find_spools", "lock_folder", "read_header", "spool_root"]
+__all__ = [
+    "Spool",
+    "SpoolFile",
+    "SpoolHeader",
+    "find_spools",
+    "lock_folder",
+    "read_header",
+    "spool_root",
+    "unlock_folder",
+]
 
 logger = logging.getLogger("aqrec")
 
@@ -79,24 +88,52 @@ def store_folder(url: str) -> str:
     return f"{readable}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
+_held: set[int] = set()
+"""Descriptors that hold the locks of this process"""
+_guard = threading.Lock()
+
+
 def lock_folder(folder: Path, *, create: bool = False) -> int | None:
-    """Lock a spool's folder; return the descriptor that holds the lock, or None if somebody else does or it is gone."""
+    """Lock a spool's folder; return what `unlock_folder` takes, or None if somebody else holds the lock or it is gone.
+
+    A forked process does not hold what its parent does.
+    """
     path = folder / LOCK
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(path.stat(), os.fstat(fd)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    except BaseException:
+    with _guard:
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(path.stat(), os.fstat(fd)):
+                _held.add(fd)
+                return fd
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
         os.close(fd)
-        raise
-    os.close(fd)
-    return None
+        return None
+
+
+def unlock_folder(lock: int) -> None:
+    """Give back what `lock_folder` returned."""
+    with _guard:
+        _held.discard(lock)
+        os.close(lock)
+
+
+def _after_fork() -> None:
+    for fd in _held:
+        os.close(fd)
+    _held.clear()
+    _guard.release()
+
+
+# A lock that is being taken while another thread forks would be held by the child as long as it lives.
+os.register_at_fork(before=_guard.acquire, after_in_parent=_guard.release, after_in_child=_after_fork)
 
 
 def read_header(folder: Path) -> SpoolHeader:
@@ -239,7 +276,7 @@ class Spool:
                 )
                 self.objects.mkdir(exist_ok=True, mode=0o700)
             except BaseException:
-                os.close(lock)
+                unlock_folder(lock)
                 raise
         except OSError as error:
             raise self._unusable(error) from error
@@ -328,7 +365,7 @@ class Spool:
             if folder != self.folder and (folder / HEADER).exists():
                 lock = lock_folder(folder)
                 if lock is not None:
-                    os.close(lock)
+                    unlock_folder(lock)
                     count += 1
         return count
 
@@ -356,13 +393,13 @@ class Spool:
     def _unlock(self) -> None:
         lock, self._lock = self._lock, -1
         if lock >= 0:
-            os.close(lock)
+            unlock_folder(lock)
 
     def abandon(self) -> None:
-        """Close the descriptors that a fork has copied: the folder stays the parent's, and is locked by it alone."""
+        """Close the files that a fork has copied: the folder stays the parent's, which alone holds its lock."""
         for file in self._files:
             file.close()
-        self._unlock()
+        self._lock = -1
 
 
 def remove_folder(folder: Path) -> None:

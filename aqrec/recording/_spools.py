@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -18,7 +19,15 @@ import msgspec
 
 from aqrec.artifacts._hashing import HashingReader
 from aqrec.engine import current_runtime, ensure_marker
-from aqrec.engine._spool import SpoolHeader, find_spools, lock_folder, read_header, remove_folder, spool_root
+from aqrec.engine._spool import (
+    SpoolHeader,
+    find_spools,
+    lock_folder,
+    read_header,
+    remove_folder,
+    spool_root,
+    unlock_folder,
+)
 from aqrec.errors import AqrecError, CorruptError, NotFoundError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format._document import document_from_json, document_to_json
@@ -126,7 +135,7 @@ class _Found:
             if remove:
                 remove_folder(self.folder)
         finally:
-            os.close(self.lock)
+            unlock_folder(self.lock)
 
 
 async def sync_spool(
@@ -210,16 +219,27 @@ async def send_spools(
 
 async def _taken(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
     """Do as `_take`, in a worker thread; who is cancelled meanwhile keeps no lock."""
-    taking = asyncio.get_running_loop().run_in_executor(None, _take, folder)
+    # A future that does not belong to the loop, which may have ended before the worker thread has.
+    taking = Future[tuple[SpoolReport | None, _Found | None]]()
+    taking.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            taking.set_result(_take(folder))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's task
+            taking.set_exception(error)
+
+    working = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(taking)
+        return await asyncio.wrap_future(taking)
     except asyncio.CancelledError:
+        working.cancel()
         taking.add_done_callback(_leave)
         raise
 
 
-def _leave(taking: asyncio.Future[tuple[SpoolReport | None, _Found | None]]) -> None:
-    if not taking.cancelled() and taking.exception() is None and (found := taking.result()[1]) is not None:
+def _leave(taking: Future[tuple[SpoolReport | None, _Found | None]]) -> None:
+    if taking.exception() is None and (found := taking.result()[1]) is not None:
         found.finish(remove=False)
 
 
@@ -232,7 +252,7 @@ def _take(folder: Path) -> tuple[SpoolReport | None, _Found | None]:
         return report, found
     finally:
         if lock is not None and found is None:
-            os.close(lock)
+            unlock_folder(lock)
 
 
 def _look(folder: Path, lock: int | None) -> tuple[SpoolReport | None, _Found | None]:

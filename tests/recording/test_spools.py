@@ -14,7 +14,7 @@ from aqrec.errors import InvalidInputError, InvalidValueError, StorageError
 from aqrec.options import SpoolOptions
 from aqrec.recording import _spools as spools
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Torn
-from tests._support import wait_until
+from tests._support import run_script, wait_until
 from tests._support.bucket import bucket_url, objects_in
 from tests.engine.support import history, options, read, serve
 
@@ -333,6 +333,33 @@ async def test_no_lock_is_kept_by_who_is_cancelled(
     monkeypatch.undo()
     monkeypatch.setenv("AQREC_SPOOL", str(spool))
     assert [report.state for report in await aqrec.sync_spool()] == ["sent"]
+
+
+def test_a_fork_holds_no_lock_that_another_thread_has_just_taken(tmp_path: Path) -> None:
+    code = """
+        import os, sys, time
+        from pathlib import Path
+        import aqrec.sync
+        from aqrec.engine._spool import lock_folder, unlock_folder
+
+        folder = Path(sys.argv[1])
+        lock = lock_folder(folder, create=True)
+        assert lock is not None and lock_folder(folder) is None
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+        try:
+            unlock_folder(lock)
+            deadline = time.monotonic() + 20
+            while (lock := lock_folder(folder)) is None:
+                assert time.monotonic() < deadline, "the child holds the lock"
+                time.sleep(0.01)
+            unlock_folder(lock)
+        finally:
+            os.kill(child, 9)
+    """
+    run_script(code, str(tmp_path)).check()
 
 
 @pytest.mark.parametrize("mode", ["online", "offline"])
