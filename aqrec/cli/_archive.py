@@ -32,6 +32,7 @@ def archive(
     experiments: Sequence[str] | None,
     *,
     back: bool,
+    compress: bool,
     least_bytes: int,
     yes: bool,
     as_json: bool,
@@ -52,6 +53,7 @@ def archive(
                 policy,
                 url=to.location,
                 back=back,
+                compress=compress,
                 storage_options=to.options or None,
                 least_bytes=least_bytes,
                 dry_run=not yes,
@@ -79,12 +81,17 @@ def archive(
             console.print(table)
             if len(done.runs) > _SHOWN:
                 note(console, f"… and {len(done.runs) - _SHOWN:,} more; --json lists all.")
+        in_place = compress and to.location is None
         if yes:
-            console.print(f"Moved {plural(done.moved, 'artifact')} of {plural(len(done.runs), 'run')}.")
+            console.print(
+                f"{'Compressed' if in_place else 'Moved'} {plural(done.moved, 'artifact')} of {plural(len(done.runs), 'run')}."
+            )
         else:
             count = sum(run.artifacts for run in done.runs)
             more = ": add --yes" if done.runs else ""
-            console.print(f"Would move {plural(count, 'artifact')} with {size(done.bytes)}{more}.")
+            console.print(
+                f"Would {'compress' if in_place else 'move'} {plural(count, 'artifact')} with {size(done.bytes)}{more}."
+            )
         for reason, number in done.kept.items():
             note(console, f"{plural(number, 'artifact')} {reason}: kept.")
         note(console, cost_text(done.cost))

@@ -95,6 +95,9 @@ def archive(
     store: Store = None,
     option: Option = None,
     back: Annotated[bool, typer.Option("--back", help="Bring artifacts home.")] = False,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Compress artifacts; without ARCHIVE where they are.")
+    ] = False,
     archive_option: Annotated[
         list[str] | None,
         typer.Option(
@@ -137,6 +140,7 @@ def archive(
         filter_string,
         experiment,
         back=back,
+        compress=compress,
         least_bytes=least_bytes,
         yes=yes,
         as_json=as_json,

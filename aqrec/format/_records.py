@@ -122,7 +122,8 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     """Where an artifact's bytes lie, and what they must be.
 
     Those of a large one are its `parts`, one after the other; `key` is then only the name of the folder they were put in.
-    Where `store` is a URL, all of them lie in that other store.
+    Where `store` is a URL, all of them lie in that other store. Where `packed` names a compression, the parts are those of the compressed
+    bytes, and all else is said of what they unpack to.
 
     A replacement is recorded before the bytes under its key change, so that a crash in between loses neither version:
     until then the key holds one of the `earlier` ones.
@@ -139,6 +140,7 @@ class ArtifactRef(msgspec.Struct, frozen=True, kw_only=True):
     earlier: list[ArtifactVersion] = []
     parts: list[ArtifactPart] = []
     store: str = ""
+    packed: str | None = None
 
     @property
     def objects(self) -> list[ArtifactPart]:

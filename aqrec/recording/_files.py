@@ -21,7 +21,7 @@ from aqrec.artifacts import Digest, codec_for_load, copy_file
 from aqrec.errors import AqrecError, CorruptError, InvalidInputError, ObjectNotFoundError
 from aqrec.format._names import check_artifact_path
 from aqrec.recording._progress import Progress, Track, as_progress, metered
-from aqrec.recording._reading import read_artifact, store_of
+from aqrec.recording._reading import get_stream, read_artifact, store_of
 from aqrec.recording._saving import Form, shard_bytes, store_file_in_parts, store_stream
 from aqrec.recording._threads import LARGE, all_of, gates, to_its_end
 from aqrec.stores._jobs import Jobs
@@ -256,7 +256,7 @@ async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None
     def begin() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
-            file.truncate(ref.size if ref.parts else 0)
+            file.truncate(ref.size if ref.parts and ref.packed is None else 0)
 
     def take(file: BinaryIO) -> None:
         with partial.open("wb", buffering=0) as out:
@@ -269,7 +269,10 @@ async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None
     data = await store.get(ref.key) if ref.size <= _SMALL and not ref.parts else None
     try:
         await jobs.run(begin)
-        if ref.parts:
+        if ref.packed is not None:
+            async with gates().large if ref.size > LARGE else nullcontext():
+                await get_stream(run, ref, take)
+        elif ref.parts:
             starts = accumulate((part.size for part in ref.parts), initial=0)
             await all_of(one_part(part, start) for part, start in zip(ref.parts, starts, strict=False))
         elif data is not None:

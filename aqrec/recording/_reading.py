@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
-from aqrec.errors import CorruptError, LoadObjectError, NotFoundError
+from aqrec.errors import AqrecError, CorruptError, LoadObjectError, NotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._document import archived_rivals
 from aqrec.recording import _parts as parts
@@ -85,8 +85,24 @@ def store_of(run: Run, ref: ArtifactRef) -> Store:
 
 
 async def get_stream(run: Run, ref: ArtifactRef, read: Callable[[BinaryIO], T]) -> T:
-    """Call `read` with the artifact's bytes as a blocking, seekable file; see `Store.get_stream`."""
+    """Call `read` with the artifact's bytes as a blocking file, seekable unless they are packed; see `Store.get_stream`."""
     store = store_of(run, ref)
+    if ref.packed is not None:
+        return await parts.get_stream(store, ref, _unpacking(read, ref.packed))
     if ref.parts:
         return await parts.get_stream(store, ref, read)
     return await store.get_stream(ref.key, read)
+
+
+def _unpacking(read: Callable[[BinaryIO], T], packed: str) -> Callable[[BinaryIO], T]:
+    def unpack(file: BinaryIO) -> T:
+        from aqrec.artifacts._streams import decompressing  # noqa: PLC0415 - heavy
+
+        try:
+            return read(decompressing(file, packed))
+        except OSError as error:
+            if isinstance(error, AqrecError) or error.errno is not None:
+                raise
+            raise CorruptError(f"its compressed bytes cannot be unpacked: {error}") from error
+
+    return unpack

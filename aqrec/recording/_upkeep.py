@@ -45,13 +45,16 @@ async def archive(
     *,
     url: str | None,
     back: bool,
+    compress: bool,
     storage_options: Mapping[str, Any] | None,
     least_bytes: int,
     dry_run: bool,
     progress: Progress | None,
 ) -> Archived:
     """Do what `ExperimentManager.archive` says."""
-    if url is None and (not back or storage_options):
+    if back and compress:
+        raise InvalidInputError("compress is for artifacts that are archived, not for those that come back")
+    if url is None and (storage_options or not (back or compress)):
         raise InvalidInputError("archive needs the URL of the folder or bucket that artifacts are to move to")
     policy.check_values()
     to = session.archives.learn(url, storage_options) if url is not None else ""
@@ -59,7 +62,14 @@ async def archive(
     if not dry_run:
         await session.prepare()
     return await archive_artifacts(
-        work, session.engine, policy, url=to, back=back, least_bytes=least_bytes, dry_run=dry_run
+        work,
+        session.engine,
+        policy,
+        url=to,
+        back=back,
+        compress=compress,
+        least_bytes=least_bytes,
+        dry_run=dry_run,
     )
 
 

@@ -21,12 +21,12 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO, Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import msgspec
 
-from aqrec.artifacts._hashing import HashingReader, copy_file
+from aqrec.artifacts._hashing import HashingReader, HashingWriter, copy_file
 from aqrec.errors import CorruptError, InvalidInputError, NotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._document import document_to_json
@@ -52,6 +52,16 @@ _LARGE_AT_ONCE: Final = 2
 """Large objects that are copied at once: each keeps two worker threads"""
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 1 << 28
+_LEAST_PACKED: Final = 4_096
+_MOST_PACKED: Final = 1 << 30
+_WORTH: Final = 0.9
+"""Compressed bytes are kept up to this share of the others"""
+_PACKING: Final = "zstd"
+_ENDINGS: Final = (
+    *(".7z", ".bz2", ".gz", ".xz", ".zip", ".zst"),
+    *(".jpeg", ".jpg", ".mp4", ".npz", ".parquet", ".pdf", ".png"),
+)
+"""Of what is compressed already"""
 _LONG: Final = 1_800_000
 """ms after which it is looked whether copies are still there; what `gc` deletes is older"""
 
@@ -116,10 +126,14 @@ async def archive(
     *,
     url: str,
     back: bool,
+    compress: bool = False,
     least_bytes: int = 0,
     dry_run: bool = True,
 ) -> Archived:
-    """Move artifacts to another store, or back; see `ExperimentManager.archive`. `url` is canonical, "" with `back`: all."""
+    """Move artifacts to another store, or back; see `ExperimentManager.archive`.
+
+    `url` is canonical; "" is all archives with `back`, and else the store itself, in which artifacts are compressed.
+    """
     if type(least_bytes) is not int or least_bytes < 0:
         raise InvalidInputError(f"least_bytes={least_bytes!r}: give a whole number of bytes from 0 on")
     policy.check_values()
@@ -149,7 +163,7 @@ async def archive(
             items += [_Item(doc.run_id, ref, doc.clocks[f"artifacts.{ref.path}"]) for ref in refs]
     moved = 0
     if not dry_run and items:
-        moved = await _Move(work, engine, "" if back else url, kept).run(items)
+        moved = await _Move(work, engine, "" if back else url, kept, compress=compress).run(items)
     return Archived(runs=runs, moved=moved, kept=dict(sorted(kept.items())), dry_run=dry_run, cost=work.cost)
 
 
@@ -157,18 +171,30 @@ def _moves(ref: ArtifactRef, url: str, *, back: bool) -> bool:
     if back:
         return bool(ref.store) and url in ("", ref.store)
     # What several runs share is small, and stays for those of them that do not move.
-    return not ref.store and not ref.key.startswith("shared/")
+    return not ref.store and not ref.key.startswith("shared/") and (bool(url) or _can_be_packed(ref))
+
+
+def _can_be_packed(ref: ArtifactRef) -> bool:
+    """Whether compression is worth an attempt; what is in parts is not put together for it."""
+    return (
+        ref.packed is None
+        and ref.compression is None
+        and len(ref.objects) == 1
+        and _LEAST_PACKED <= ref.size <= _MOST_PACKED
+        and not ref.path.lower().endswith(_ENDINGS)
+    )
 
 
 class _Move:
     """One move, to the store of a canonical URL ("": home)."""
 
-    def __init__(self, work: Work, engine: Engine, url: str, kept: Counter[str]) -> None:
+    def __init__(self, work: Work, engine: Engine, url: str, kept: Counter[str], *, compress: bool) -> None:
         self._work = work
         self._engine = engine
         self._url = url
         self._target = work.store_of(url)
         self._kept = kept
+        self._compress = compress
         self._identity = new_id()
         self._small = asyncio.Semaphore(_AT_ONCE)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
@@ -214,7 +240,7 @@ class _Move:
         for item in batch:
             if self._url:
                 folders.setdefault(self._url, set()).add(f"{layout.ARCHIVE}/{self._identity}")
-            else:
+            elif item.ref.store:
                 folders.setdefault(item.ref.store, set()).add(layout.folder_of_archived(item.ref.key))
         for url, found in folders.items():
             # Each batch that brings artifacts home has folders of its own; those of earlier ones stay noted.
@@ -227,7 +253,9 @@ class _Move:
 
         async def one(item: _Item) -> None:
             try:
-                new.append((item, await self._copy(item)))
+                ref = await self._copy(item)
+                if ref is not None:
+                    new.append((item, ref))
             except (CorruptError, NotFoundError):
                 self._sure = False
                 self._kept["damaged, or replaced meanwhile; see aqrec verify"] += 1
@@ -240,8 +268,8 @@ class _Move:
             raise failures.exceptions[0] from None
         return new
 
-    async def _copy(self, item: _Item) -> ArtifactRef:
-        """Copy an artifact's objects; return the reference to the copies."""
+    async def _copy(self, item: _Item) -> ArtifactRef | None:
+        """Copy an artifact's objects; return the reference to the copies, or None if it is as well where it is."""
         ref, source = item.ref, self._work.store_of(item.ref.store)
         if self._url:
             base = layout.archived_key(self._identity, item.run_id, ref.path)
@@ -250,17 +278,32 @@ class _Move:
             # What is under the artifact's own name may be somebody else's by now: parts have names that nobody else uses.
             base = f"{layout.artifact_parts_folder(item.run_id, ref.path)}/{new_id()}"
             keys = [layout.artifact_part_key(base, number) for number in range(len(ref.objects))]
+        if self._compress and _can_be_packed(ref):
+            key = layout.artifact_part_key(base, 0)
+            async with self._large:
+                packed = await _pack_object(source, ref, self._target, key)
+            if packed.size <= ref.size * _WORTH:
+                part = ArtifactPart(key=key, size=packed.size, checksum=packed.checksum)
+                return self._new(ref, base, [part], packed=_PACKING)
+            await self._target.delete([key])
+            if not self._url and not ref.store:
+                self._kept["that compression does not make smaller"] += 1
+                return None
         parts = [msgspec.structs.replace(part, key=key) for part, key in zip(ref.objects, keys, strict=True)]
         for part, copy in zip(ref.objects, parts, strict=True):
             async with self._small if part.size <= _SMALL else self._large:
                 await _copy_object(source, part.key, self._target, copy)
+        return self._new(ref, base, [] if keys == [base] else parts)
+
+    def _new(self, ref: ArtifactRef, key: str, parts: list[ArtifactPart], **others: Any) -> ArtifactRef:
         return msgspec.structs.replace(
             ref,
-            key=base,
-            parts=[] if keys == [base] else parts,
+            key=key,
+            parts=parts,
             store=self._url,
             earlier=[],
             writer=self._engine.writer,
+            **others,
         )
 
     def _stands(self, item: _Item, ref: ArtifactRef) -> bool:
@@ -326,23 +369,57 @@ async def _copy_object(source: Store, key: str, target: Store, copy: ArtifactPar
         await target.put(copy.key, data)
         _compare(_digest(await target.get(copy.key)), copy, copy.key)
         return
+
+    def write(file: BinaryIO, out: BinaryIO) -> Digest:
+        return copy_file(file, out, size=copy.size, checksum=copy.checksum, name=key)
+
+    await _stream(source, key, target, copy.key, write)
+    _compare(await target.get_stream(copy.key, lambda file: HashingReader(file).drain()), copy, copy.key)
+
+
+async def _stream(
+    source: Store, key: str, target: Store, copy: str, write: Callable[[BinaryIO, BinaryIO], Digest]
+) -> Digest:
+    """Write an object from another one, in bounded memory; it keeps two worker threads."""
     loop = asyncio.get_running_loop()
     writing: list[Future[Digest]] = []
 
-    def read(file: BinaryIO) -> None:
-        def write(out: BinaryIO) -> Digest:
-            return copy_file(file, out, size=copy.size, checksum=copy.checksum, name=key)
-
-        writing.append(asyncio.run_coroutine_threadsafe(target.put_stream(copy.key, write), loop))
-        writing[0].result()
+    def read(file: BinaryIO) -> Digest:
+        writing.append(
+            asyncio.run_coroutine_threadsafe(target.put_stream(copy, lambda out: write(file, out)), loop)
+        )
+        return writing[0].result()
 
     try:
-        await source.get_stream(key, read)
+        return await source.get_stream(key, read)
     except BaseException:
         for future in writing:
             future.cancel()
         raise
-    _compare(await target.get_stream(copy.key, lambda file: HashingReader(file).drain()), copy, copy.key)
+
+
+async def _pack_object(source: Store, ref: ArtifactRef, target: Store, copy: str) -> Digest:
+    """Compress an artifact of one object, and unpack the copy; return the digest of the compressed bytes."""
+    from aqrec.artifacts._streams import compressing, decompressing  # noqa: PLC0415 - heavy
+
+    (part,) = ref.objects
+
+    def write(file: BinaryIO, out: BinaryIO) -> Digest:
+        sink = HashingWriter(out)
+        with compressing(sink, _PACKING) as stream:
+            copy_file(file, stream, size=part.size, checksum=part.checksum, name=part.key)
+        return sink.digest()
+
+    def unpack(file: BinaryIO) -> tuple[Digest, Digest]:
+        reader = HashingReader(file)
+        stream = cast("BinaryIO", io.BufferedReader(reader))
+        return HashingReader(decompressing(stream, _PACKING)).drain(), reader.drain()
+
+    packed = await _stream(source, part.key, target, copy, write)
+    plain, found = await target.get_stream(copy, unpack)
+    _compare(plain, part, copy)
+    _compare(found, ArtifactPart(key=copy, size=packed.size, checksum=packed.checksum), copy)
+    return packed
 
 
 def _digest(data: bytes) -> Digest:

@@ -28,4 +28,8 @@ def test_artifacts_are_archived_and_brought_back(cli: Cli, lab: Lab, tmp_path: P
     assert len(done["runs"]) == 2
     assert done["moved"] == sum(run["artifacts"] for run in done["runs"])
     assert not [file for file in cold.rglob("*") if file.is_file()]
+    assert "Would compress" in cli("archive", "--compress", "--store", path).ok().out
+    packed = cli("archive", "--compress", "--store", path, "--yes", "--json").json()
+    assert packed["moved"] + sum(packed["kept"].values()) == sum(run["artifacts"] for run in packed["runs"])
+    assert packed["moved"] > 0
     assert "Would move 0 artifacts" in cli("archive", "--back", "--store", path).ok().out

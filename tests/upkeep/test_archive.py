@@ -24,7 +24,8 @@ from tests.upkeep.support import AgedStore, aged, elsewhere, everything, keys, r
 
 DAY = 86_400.0
 BIG = np.arange(60_000, dtype=np.float64)
-SAVED = {"big.npy": BIG, "small.txt": "text", "folder/é.pkl": {"a": [1, 2]}}
+LONG = "over and over again\n" * 2_000
+SAVED = {"big.npy": BIG, "small.txt": "text", "folder/é.pkl": {"a": [1, 2]}, "long.txt": LONG}
 
 
 async def lab(*, append: bool = False, **settings: Any) -> tuple[str, AgedStore]:
@@ -49,11 +50,13 @@ async def all_is_there(url: str, tmp_path: Path | None = None) -> None:
             recorder = await manager.get_recorder(recorder_id=run_id)
             assert np.array_equal(await recorder.load_object("big.npy"), BIG)
             assert await recorder.load_object("small.txt") == "text"
+            assert await recorder.load_object("long.txt") == LONG
             assert await recorder.load_object("folder/é.pkl") == {"a": [1, 2]}
             if tmp_path is not None:
                 await recorder.download_artifact("", tmp_path / run_id)
                 assert np.array_equal(np.load(tmp_path / run_id / "big.npy"), BIG)
                 assert (tmp_path / run_id / "small.txt").read_text() == "text"
+                assert (tmp_path / run_id / "long.txt").read_text() == LONG
 
 
 async def bytes_of_artifacts(store: Store) -> list[str]:
@@ -66,12 +69,12 @@ async def test_artifacts_move_and_come_back(append: bool, tmp_path: Path) -> Non
     before = await bytes_of_artifacts(store)
     to, cold = aged(append=False)
     told = await archive(url, to)
-    assert [(run.run_id, run.artifacts) for run in told.runs] == [("r2", 3), ("r1", 3)]
+    assert [(run.run_id, run.artifacts) for run in told.runs] == [("r2", 4), ("r1", 4)]
     assert told.dry_run
     assert await bytes_of_artifacts(store) == before
     assert await keys(cold) == []
     done = await archive(url, to, dry_run=False)
-    assert (done.runs, done.moved, done.kept) == (told.runs, 6, {})
+    assert (done.runs, done.moved, done.kept) == (told.runs, 8, {})
     assert done.cost.sent > 2 * BIG.nbytes
     assert await bytes_of_artifacts(store) == []
     assert await keys(store, layout.ARCHIVES) == []
@@ -87,7 +90,7 @@ async def test_artifacts_move_and_come_back(append: bool, tmp_path: Path) -> Non
         assert not [found for found in (await manager.gc(dry_run=False)).orphans if "artifacts" in found.key]
     assert (await archive(url, to, dry_run=False)).runs == []
     done = await archive(url, back=True, dry_run=False)
-    assert done.moved == 6
+    assert done.moved == 8
     assert await keys(cold) == []
     assert await keys(store, layout.ARCHIVES) == []
     await all_is_there(url, tmp_path / "home")
@@ -110,7 +113,7 @@ async def test_only_what_is_meant_moves() -> None:
     assert [run.run_id for run in (await archive(url, to, filter_string="params.number = 2")).runs] == ["r2"]
     assert (await archive(url, to, older_than=DAY)).runs == []
     assert (await archive(url, to, experiment_names=["beta"])).runs == []
-    assert [run.artifacts for run in (await archive(url, to, least_bytes=1000)).runs] == [1, 1]
+    assert [run.artifacts for run in (await archive(url, to, least_bytes=1000)).runs] == [2, 2]
     with pytest.raises(InvalidInputError, match="URL"):
         await archive(url)
     with pytest.raises(InvalidInputError, match="itself"):
@@ -178,7 +181,7 @@ class _Opened:
         return self._stores[url]
 
 
-async def attempt(url: str, store: Store, to: str, cold: Store, life: _Life, *, back: bool) -> bool:
+async def attempt(url: str, store: Store, to: str, cold: Store, life: _Life, **settings: bool) -> bool:
     """Move with a life of so many requests; return whether it was long enough."""
     archives: Any = _Opened({to: _Mortal(cold, life)})
     async with aqrec.ExperimentManager(url, options=options(upkeep="never")) as manager:
@@ -187,7 +190,7 @@ async def attempt(url: str, store: Store, to: str, cold: Store, life: _Life, *, 
 
         async def run() -> None:
             await session.prepare()
-            await move(work, session.engine, Policy(), url=to, back=back, dry_run=False)
+            await move(work, session.engine, Policy(), url=to, dry_run=False, **settings)
 
         try:
             await manager._call(run())
@@ -208,7 +211,9 @@ async def test_a_move_that_dies_anywhere_loses_nothing_and_is_taken_up(
     ends = [0, 0]
     for turn in range(40):
         back = bool(turn // 4 % 2)
-        ended = await attempt(url, store, to, cold, _Life(chance.randint(3, 90)), back=back)
+        compress = not back and chance.random() < 0.5
+        life = _Life(chance.randint(3, 110))
+        ended = await attempt(url, store, to, cold, life, back=back, compress=compress)
         ends[ended] += 1
         await all_is_there(url)
         if chance.random() < 0.4:
@@ -233,6 +238,43 @@ async def test_a_move_that_dies_anywhere_loses_nothing_and_is_taken_up(
     }
     assert set(await keys(cold)) == wanted
     assert await bytes_of_artifacts(store) == []
+
+
+async def test_compressed_artifacts_are_read_as_they_were_saved(tmp_path: Path) -> None:
+    url, store = await lab()
+    noise = random.Random(1).randbytes(20_000)
+    async with aqrec.ExperimentManager(url, options=options()) as manager:
+        recorder = await manager.get_recorder(recorder_id="r1")
+        await recorder.save_objects(**{"noise.bin": noise, "zeros.zip": bytes(20_000)})
+    told = await archive(url, compress=True)
+    assert [(run.run_id, run.artifacts) for run in told.runs] == [("r2", 1), ("r1", 2)]
+    done = await archive(url, compress=True, dry_run=False)
+    assert (done.moved, done.kept) == (2, {"that compression does not make smaller": 1})
+    (packed,) = [key for key in await keys(store, "runs/r1/parts") if "long.txt" in key]
+    assert (await store.head(packed)).size < len(LONG) / 20
+    assert "runs/r1/artifacts/long.txt" not in await keys(store)
+    await all_is_there(url, tmp_path / "packed")
+    to, cold = aged(append=False)
+    assert (await archive(url, to, dry_run=False)).moved == 10
+    await all_is_there(url, tmp_path / "away")
+    assert (await archive(url, back=True, dry_run=False)).moved == 10
+    assert await keys(cold) == []
+    await all_is_there(url, tmp_path / "back")
+    async with aqrec.ExperimentManager(url, options=options()) as manager:
+        recorder = await manager.get_recorder(recorder_id="r1")
+        assert await recorder.load_object("noise.bin") == noise
+        assert (await manager.verify(contents=True)).ok
+        await recorder.download_artifact("long.txt", tmp_path / "packed", resume=True)
+        (packed,) = [key for key in await keys(store, "runs/r1/parts") if "long.txt" in key]
+        await store.put(packed, bytes((await store.head(packed)).size))
+        with pytest.raises(LoadObjectError, match="damaged"):
+            await recorder.load_object("long.txt")
+        with pytest.raises(LoadObjectError, match="damaged"):
+            await recorder.download_artifact("long.txt", tmp_path / "damaged")
+        (problem,) = (await manager.verify(contents=True)).problems
+        assert problem.run_id == "r1"
+    with pytest.raises(InvalidInputError, match="come back"):
+        await archive(url, back=True, compress=True)
 
 
 async def test_several_may_move_at_once() -> None:
@@ -266,7 +308,7 @@ async def test_what_is_saved_while_it_moves_stands() -> None:
     name = uuid.uuid4().hex
     busy = serve(lambda: Busy(MemoryStore(name), {}))
     done = await archive(url, busy, dry_run=False)
-    assert (done.moved, done.kept) == (5, {"replaced, purged or resumed meanwhile": 1})
+    assert (done.moved, done.kept) == (7, {"replaced, purged or resumed meanwhile": 1})
     async with aqrec.ExperimentManager(other, options=options()) as manager:
         assert await (await manager.get_recorder(recorder_id="r1")).load_object("small.txt") == "new"
         assert (await manager.verify(contents=True)).ok
@@ -292,7 +334,7 @@ async def test_copies_that_were_taken_for_litter_are_missed_in_time(monkeypatch:
 
     cleaned = serve(lambda: Cleaned(MemoryStore(name), {}))
     done = await archive(url, cleaned, dry_run=False)
-    assert (done.moved, done.kept) == (3, {"whose copies were deleted meanwhile": 3})
+    assert (done.moved, done.kept) == (4, {"whose copies were deleted meanwhile": 4})
     monkeypatch.undo()
     async with aqrec.ExperimentManager(url, options=options()) as manager:
         recorder = await manager.get_recorder(recorder_id="r1")
@@ -346,7 +388,7 @@ async def test_what_is_lost_in_the_archive_is_told() -> None:
         with pytest.raises(LoadObjectError, match=f"missing in {to}"):
             await (await manager.get_recorder(recorder_id="r1")).load_object("small.txt")
     done = await archive(url, back=True, dry_run=False)
-    assert (done.moved, done.kept) == (5, {"damaged, or replaced meanwhile; see aqrec verify": 1})
+    assert (done.moved, done.kept) == (7, {"damaged, or replaced meanwhile; see aqrec verify": 1})
 
 
 async def test_credentials_of_an_archive_are_given_and_never_stored() -> None:
@@ -368,7 +410,7 @@ async def test_credentials_of_an_archive_are_given_and_never_stored() -> None:
         with pytest.raises(InvalidInputError, match="token"):
             await recorder.load_object("small.txt")
         problems = (await manager.verify()).problems
-        assert len(problems) == 6
+        assert len(problems) == 8
         assert "cannot be read: the vault needs a token" in problems[0].text
     given = {"archives": {to: {"token": "s3cr3t"}}}
     async with aqrec.ExperimentManager(url, options=options(), storage_options=given) as manager:
@@ -386,8 +428,8 @@ def test_archive_on_the_blocking_face() -> None:
         done = manager.archive(
             to, least_bytes=100, dry_run=False, progress=lambda what, _done, _total: steps.add(what)
         )
-        assert done.moved == 2
-        # Of each of five parts and of each of two: read, put, read; the rest is the same for one artifact or sixty.
+        assert done.moved == 4
+        # Of each object: read, put, read; the rest is the same for one artifact or sixty.
         objects = len(asyncio.run(keys(cold)))
         assert done.cost.requests <= 3 * objects + 2 * len(done.runs) + 20
     assert "moving artifacts" in steps
