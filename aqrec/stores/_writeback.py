@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cache
 from typing import Any, Final
 
@@ -43,6 +42,8 @@ class Writeback:
 
 @cache
 def _sync_file_range() -> Any:
+    import ctypes  # noqa: PLC0415 - only large objects need it
+
     try:
         function = ctypes.CDLL(None).sync_file_range
     except (OSError, AttributeError):

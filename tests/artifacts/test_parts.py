@@ -91,6 +91,7 @@ def test_any_place_can_be_read_at_any_time(pieces: list[bytes], reads: list[tupl
 
 def test_reading_on_fetches_ahead_and_each_block_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "BLOCK", 4)
+    monkeypatch.setattr(parts, "AHEAD", 3)
     asked: list[tuple[int, int, int]] = []
     with opened([b"abcdef", b"ghij", b"klmnopqrst"], asked) as file:
         assert file.read(1) == b"a"

@@ -48,7 +48,7 @@ def test_a_missing_extra_is_named_with_the_command(monkeypatch: pytest.MonkeyPat
         ("s3://bucket/lab?region=a", {"region": "b"}, "given twice"),
         ("s3://bucket/lab?regoin=a", {}, "regoin"),
         ("s3://bucket/lab", {"secrte": "SECRET"}, "secrte"),
-        ("s3://bucket/lab", {"secret": 5}, "must be a str"),
+        ("s3://bucket/lab", {"secret": ["SECRET"]}, "must be a str"),
         ("s3://bucket/lab?retries=many", {}, "must be a int"),
         ("s3://bucket/lab?anon=perhaps", {}, "must be a bool"),
         ("s3://bucket/lab", {"part_size": 100}, "at least"),

@@ -1,5 +1,6 @@
 """Large files are on their way to the disk before their sync."""
 
+import ctypes
 import os
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ async def test_a_system_without_the_call_does_without(
     def library(_: Any) -> object:
         return object()
 
-    monkeypatch.setattr(writeback.ctypes, "CDLL", library)
+    monkeypatch.setattr(ctypes, "CDLL", library)
     writeback._sync_file_range.cache_clear()
     store = LocalStore(tmp_path)
     await store.put("a", b"x" * 2 * STEP)
