@@ -195,7 +195,15 @@ class LoadObjectError(AqrecError):
 
 
 class UntrustedObjectError(LoadObjectError):
-    """Loading would run code that the trust policy does not allow."""
+    """Loading would run code that the trust policy does not allow.
+
+    Attributes
+    ----------
+    allowable
+        The name that would have to be added to ``allow``; None where that cannot be advised.
+    """
+
+    allowable: str | None = None
 
 
 class UnknownInstrumentsWarning(UserWarning):

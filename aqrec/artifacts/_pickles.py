@@ -109,8 +109,8 @@ def refuse_if_never(trust: TrustPolicy, name: str) -> None:
     """Raise `UntrustedObjectError` if the policy permits no pickle."""
     if trust.mode == "never":
         raise UntrustedObjectError(
-            f"{name} is a pickle, and trust='never' loads none. If you know who wrote it, pass "
-            f"trust='restricted' or trust='trusted', or set the environment variable {ENVIRONMENT_VARIABLE}"
+            f"{name} is a pickle, and trust='never' loads none. Pass trust='restricted' to load_object for plain data alone; "
+            f"'never' was given there, in Options(trust=...) or in the environment variable {ENVIRONMENT_VARIABLE}"
         )
 
 

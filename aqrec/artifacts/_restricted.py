@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from aqrec.artifacts._allowed import CLASSES, CONSTANTS, FUNCTIONS, GUARDS, INERT, SHARED
 from aqrec.artifacts._sealed import Inert, SealedFunction, seal_class
-from aqrec.artifacts._trust import ENVIRONMENT_VARIABLE, TrustPolicy
+from aqrec.artifacts._trust import ENVIRONMENT_VARIABLE, PATTERN, TrustPolicy
 from aqrec.errors import LoadObjectError, UntrustedObjectError
 
 
@@ -43,7 +43,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         elif key in FUNCTIONS:
             stand_in = SealedFunction(self._resolve(module, name))
         else:
-            raise _refusal(f"{self._name} asks for {module}.{name}", f"{module}.{name}")
+            raise _refusal(f"{self._name} asks for {module}.{name}", key, self._trust)
         references = sys.getrefcount(stand_in)
         self.sealed[key] = (stand_in, references)
         return stand_in
@@ -99,12 +99,52 @@ def load_restricted(file: BinaryIO, trust: TrustPolicy, name: str) -> object:
         # Here the variable holds it in place of the table: the same number.
         if sys.getrefcount(stand_in) > references:
             named = key.replace(":", ".")
-            raise _refusal(f"{name} contains {named} itself, not only instances of it", named)
+            raise _refusal(f"{name} contains {named} itself, not only instances of it", key, trust)
     return obj
 
 
-def _refusal(what: str, name: str) -> UntrustedObjectError:
-    return UntrustedObjectError(
-        f"{what}, which trust='restricted' does not allow. If you know who wrote it, pass "
-        f"allow=[{name!r}] or trust='trusted', or set the environment variable {ENVIRONMENT_VARIABLE}=trusted"
+# What plain data needs of these is on the list. The rest of them may run anything, so whoever follows an error's advice must
+# not be led to allow it.
+_NOT_TO_ALLOW = sys.stdlib_module_names | {
+    "__builtin__",
+    "aqrec",
+    "cloudpickle",
+    "dill",
+    "numpy",
+    "pandas",
+    "pyarrow",
+}
+
+
+def _refusal(what: str, key: str, trust: TrustPolicy) -> UntrustedObjectError:
+    refused = f"{what}, which trust='restricted' does not allow"
+    if not _is_to_be_advised(key):
+        return UntrustedObjectError(
+            f"{refused}: plain data does not need it, and it may run anything. If the file is from somebody else, leave it "
+            "alone; what you wrote yourself loads with trust='trusted'"
+        )
+    name = key.replace(":", ".")
+    allow = (*trust.allow, name)
+    error = UntrustedObjectError(
+        f"{refused}. If you know who wrote it, pass trust=TrustPolicy(allow={allow!r}) to load_object "
+        f"(from aqrec.artifacts import TrustPolicy), or open the store with Options(allow={allow!r}); trust='trusted' loads "
+        f"any pickle, as does the environment variable {ENVIRONMENT_VARIABLE}=trusted where no trust is chosen"
+    )
+    error.allowable = name
+    return error
+
+
+def _is_to_be_advised(key: str) -> bool:
+    """Whether the name may be put into somebody's mouth: it is legal, and nothing of these packages, as far as can be seen."""
+    module, _, name = key.partition(":")
+    if not PATTERN.fullmatch(f"{module}.{name}"):
+        return False
+    first, *further = name.split(".")
+    # Not imported for this: that would run its code.
+    found = getattr(sys.modules.get(module), "__dict__", {}).get(first)
+    home = found.__name__ if isinstance(found, ModuleType) else getattr(found, "__module__", None) or ""
+    modules = {module, str(home), *([first, *further[:-1]] if further else ())}
+    # The demo's model is an object like any user's.
+    return not any(
+        part.split(".", 1)[0] in _NOT_TO_ALLOW and not part.startswith("aqrec.demo.") for part in modules
     )

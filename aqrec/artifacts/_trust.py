@@ -18,7 +18,7 @@ MODES: tuple[str, ...] = get_args(TrustMode)
 
 ENVIRONMENT_VARIABLE = "AQREC_TRUST"
 
-_PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.([^\W\d]\w*|\*)")
+PATTERN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*\.([^\W\d]\w*|\*)")
 # Modules whose names can run anything; a wildcard over them would be "trusted" in disguise.
 _TOO_WIDE = frozenset({"builtins", "importlib", "os", "posix", "nt", "runpy", "subprocess", "sys"})
 
@@ -65,7 +65,7 @@ class TrustPolicy(msgspec.Struct, frozen=True):
                 f"allow is the text {self.allow!r}; give a list of names: [{self.allow!r}]"
             )
         for pattern in self.allow:
-            if not _PATTERN.fullmatch(pattern):
+            if not PATTERN.fullmatch(pattern):
                 raise InvalidValueError(
                     f"allow has {pattern!r}; write 'package.module.Name' or 'package.*' "
                     "(to allow everything, use trust='trusted')"

@@ -56,7 +56,8 @@ def print_artifact(text: str, path: str, place: Where, trust: str | None, allow:
         try:
             loaded = view.load(doc, ref.path, policy)
         except UntrustedObjectError as error:
-            error.add_note("on the command line these are --allow NAME and --trust trusted")
+            if error.allowable:
+                error.add_note(f"on the command line that is --allow {error.allowable}, or --trust trusted")
             raise
     _print_object(stdout(), ref, loaded)
 

@@ -3,6 +3,7 @@
 import copyreg
 import io
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -24,6 +25,7 @@ import pytest
 
 from aqrec.artifacts import TrustPolicy, _allowed, default_trust
 from aqrec.errors import InvalidValueError, LoadObjectError, UntrustedObjectError
+from aqrec.options import Options
 from tests.artifacts.helpers import RESTRICTED, TRUSTED, load, same
 
 calls: list[object] = []
@@ -37,6 +39,10 @@ def boom(*args: object) -> None:
 class Bomb:
     def __reduce__(self) -> Any:
         return boom, ("bang",)
+
+
+class Other:
+    pass
 
 
 class Harmless:
@@ -147,8 +153,12 @@ def test_what_runs_code_is_refused_by_name(module: str, attribute: str, how: str
     with pytest.raises(UntrustedObjectError) as caught:
         load(data, "pickle", trust=RESTRICTED, name="models/m.pkl")
     message = str(caught.value)
-    for part in ("models/m.pkl", f"{module}.{attribute}", "allow=", "trust='trusted'", "AQREC_TRUST=trusted"):
+    for part in ("models/m.pkl", f"{module}.{attribute}", "trust='trusted'"):
         assert part in message
+    # Whoever does what an error says must not be led to allow these.
+    foreign = module == HERE
+    assert ("leave it alone" in message) != foreign
+    assert ("allow=" in message) == foreign
 
 
 @pytest.mark.parametrize(
@@ -499,6 +509,31 @@ def test_the_caller_can_allow_more(pattern: str) -> None:
 def test_only_what_the_caller_allowed(pattern: str) -> None:
     with pytest.raises(UntrustedObjectError):
         load(HARMLESS, "pickle", trust=TrustPolicy(allow=(pattern,)))
+
+
+def test_what_the_error_proposes_works() -> None:
+    data = pickle.dumps([Harmless(), Counter(), Other()])
+    policy = TrustPolicy(allow=(f"{HERE}.unused",))
+    for _ in range(2):
+        with pytest.raises(UntrustedObjectError) as caught:
+            load(data, "pickle", trust=policy)
+        message = str(caught.value)
+        proposed = re.search(r"trust=(TrustPolicy\(allow=\(.*?\)\))", message)
+        assert proposed is not None
+        policy = eval(proposed[1], {"TrustPolicy": TrustPolicy})
+        assert f"Options(allow={policy.allow!r})" in message
+        assert Options(allow=policy.allow).allow == policy.allow
+        assert caught.value.allowable == policy.allow[-1]
+    assert policy.allow == (f"{HERE}.unused", f"{HERE}.Harmless", f"{HERE}.Other")
+    assert load(data, "pickle", trust=policy)[0].value == 1
+
+
+@pytest.mark.parametrize("attribute", ["subprocess", "suppress", "subprocess.Popen", "gone.os.system", "a b"])
+def test_an_error_proposes_nothing_that_a_module_has_from_elsewhere(attribute: str) -> None:
+    with pytest.raises(UntrustedObjectError) as caught:
+        load(program(name(HERE, attribute)), "pickle", trust=RESTRICTED)
+    assert "allow=" not in str(caught.value)
+    assert caught.value.allowable is None
 
 
 def test_a_name_within_a_class_must_be_spelled_out() -> None:
