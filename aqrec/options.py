@@ -190,8 +190,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     compression
         None or ``zstd``, for artifacts saved from objects.
     trust
-        Which pickles may be loaded that this process did not write: ``restricted`` (an allow-list of plain data), ``trusted``
-        (all) or ``never``. The environment variable ``AQREC_TRUST`` sets the default.
+        Which pickles may be loaded that this process did not make out of objects itself: ``restricted`` (an allow-list of plain
+        data), ``trusted`` (all) or ``never``. Files that were copied into a run are among them, whoever copied them. The environment variable ``AQREC_TRUST`` sets the default.
     allow
         Names (``module.name`` or ``module.*``) added to the allow-list of ``restricted``.
     transfers

@@ -79,7 +79,7 @@ async def _save_object(run: Run, path: str, obj: object, codec: str) -> None:
         return write_object(file, obj, codec=codec, pickler=options.pickler, compression=options.compression)
 
     expected = expected_size(obj, codec, options.compression)
-    await store_stream(run, path, write, Form(codec, options.compression), expected=expected)
+    await store_stream(run, path, write, Form(codec, options.compression, made=True), expected=expected)
 
 
 async def save_texts(run: Run, texts: Mapping[str, bytes]) -> None:
@@ -123,7 +123,7 @@ async def load_object(
 async def _load(run: Run, ref: ArtifactRef, trust: TrustPolicy | None, unpickler: type[Any] | None) -> Any:
     options = run.session.options
     policy = trust or default_trust(options.trust, options.allow)
-    if trust is None and (ref.key, ref.checksum) in run.session.written:
+    if trust is None and (ref.key, ref.version) in run.session.made:
         policy = TrustPolicy(mode="trusted")
 
     def read(file: BinaryIO) -> Any:

@@ -50,6 +50,8 @@ class Form(NamedTuple):
 
     codec: str
     compression: str | None = None
+    made: bool = False
+    """Whether this process makes them out of an object; it has only copied the others, and trusts them no more for that"""
 
 
 def shard_bytes(run: Run) -> int | None:
@@ -75,9 +77,16 @@ def make_ref(run: Run, path: str, key: str, digest: Digest, form: Form, **others
     )
 
 
-def record(run: Run, ref: ArtifactRef) -> None:
-    """Post the reference."""
-    run.session.written.add((ref.key, ref.checksum))
+def record(run: Run, ref: ArtifactRef, *, made: bool = False) -> None:
+    """Post the reference; `made`: see `Form`."""
+    if made:
+        run.session.made.add((ref.key, ref.version))
+    else:
+        run.session.made.discard((ref.key, ref.version))
+    _post(run, ref)
+
+
+def _post(run: Run, ref: ArtifactRef) -> None:
     run.post(ArtifactSaved(clock=run.engine.clock.now(), run_id=run.run_id, ref=ref))
 
 
@@ -162,7 +171,7 @@ async def _store_whole(
             return
         digest = await run.engine.store.put_stream(key, write)
         run.session.published[key] = digest.checksum
-        record(run, make_ref(run, path, key, digest, form))
+        record(run, make_ref(run, path, key, digest, form), made=form.made)
         if old is not None and old.parts:
             try:
                 await run.engine.flush(_PATIENCE)
@@ -186,7 +195,7 @@ async def _replace(run: Run, old: ArtifactRef, write: Callable[[BinaryIO], Diges
         # Who writes once more, because the store or the spool failed, need not tell the same again.
         if not announced or announced[0].checksum != digest.checksum:
             new = make_ref(run, old.path, key, digest, form, earlier=[*announced, *before][:_MAX_EARLIER])
-            record(run, new)
+            record(run, new, made=form.made)
             announced.insert(0, new.version)
         await run.engine.acknowledge()
 
@@ -202,7 +211,7 @@ async def _replace(run: Run, old: ArtifactRef, write: Callable[[BinaryIO], Diges
     except BaseException:
         if announced:  # it may have had its effect all the same
             earlier = [*announced, *before[1:]]
-            record(run, msgspec.structs.replace(old, writer=run.engine.writer, earlier=earlier))
+            _post(run, msgspec.structs.replace(old, writer=run.engine.writer, earlier=earlier))
         raise
     session.published[key] = digest.checksum
 
@@ -226,7 +235,7 @@ async def _store_parts(
             with run.engine.alive.saving(run.run_id):
                 digest, stored = await put(folder, known)
             ref = make_ref(run, path, folder, digest, form, parts=stored)
-            await to_its_end(_publish(run, ref, known))
+            await to_its_end(_publish(run, ref, known, made=form.made))
             # What an interrupted attempt had left, or was put long ago, may have been taken for litter before the
             # reference was there.
             old = [
@@ -236,8 +245,8 @@ async def _store_parts(
                 return
 
 
-async def _publish(run: Run, ref: ArtifactRef, superseded: list[ArtifactRef]) -> None:
-    record(run, ref)
+async def _publish(run: Run, ref: ArtifactRef, superseded: list[ArtifactRef], *, made: bool) -> None:
+    record(run, ref, made=made)
     await run.engine.flush()
     await _forget(run, superseded, keep={part.key for part in ref.parts})
 

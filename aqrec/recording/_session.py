@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import Future
 
+    from aqrec.format._records import ArtifactVersion
 
 __all__ = ["Session"]
 
@@ -77,8 +78,8 @@ class Session:
         self.options = options
         self.default_exp_name = check_name("experiment", default_exp_name)
         self.closed = False
-        self.written: set[tuple[str, str]] = set()
-        """(key, checksum) of artifacts that this process wrote: their pickles are its own"""
+        self.made: set[tuple[str, ArtifactVersion]] = set()
+        """Key and version of artifacts that this process made out of objects: their pickles are its own"""
         self.published: dict[str, str] = {}
         """Checksum of what this process last put under an artifact's key, by key, while that is sure"""
         self.shared: dict[str, Digest] = {}

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import pytest
 
 import aqrec
-from aqrec.errors import ConflictError, LoadObjectError, StorageError
+from aqrec.errors import ConflictError, LoadObjectError, StorageError, UntrustedObjectError
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Torn, WrapperStore
 from tests.engine.support import on_engine, options, serve
 
@@ -169,6 +169,47 @@ async def test_a_download_gets_the_version_that_is_there(name: str, clean: str, 
             await recorder.save_objects(**{NAME: "new"})
         path = await recorder.download_artifact(NAME, tmp_path)
     assert json.loads(await asyncio.to_thread(Path(path).read_text)) == "old"
+
+
+class Thing:
+    """No plain data."""
+
+
+@pytest.mark.parametrize("shard_bytes", [None, 1 << 16])
+@pytest.mark.parametrize("way", ["log_artifact", "save_objects"])
+async def test_a_copied_pickle_is_not_trusted_for_having_been_copied(
+    local_url: str, tmp_path: Path, way: str, shard_bytes: int | None
+) -> None:
+    """Only what this process pickled itself is its own, and no longer than nothing else replaced it."""
+    (tmp_path / "m.pkl").write_bytes(pickle.dumps([Thing(), bytes(200_000)]))
+    async with aqrec.open_recorder(
+        local_url, experiment="e", options=options(shard_bytes=shard_bytes)
+    ) as recorder:
+        for _ in range(2):
+            if way == "log_artifact":
+                await recorder.log_artifact(tmp_path / "m.pkl")
+            else:
+                await recorder.save_objects(tmp_path / "m.pkl")
+            with pytest.raises(UntrustedObjectError, match=r"test_artifacts\.Thing"):
+                await recorder.load_object("m.pkl")
+            await recorder.save_objects(**{"m.pkl": [Thing(), bytes(200_000)]})
+            assert isinstance((await recorder.load_object("m.pkl"))[0], Thing)
+
+
+async def test_what_another_process_pickled_stays_foreign_when_replacing_it_fails(
+    name: str, clean: str
+) -> None:
+    async with aqrec.open_recorder(clean, experiment="e", options=options()) as recorder:
+        await recorder.save_objects(**{"m.pkl": [Thing()]})
+    torn = serve(
+        lambda: FaultyStore(MemoryStore(name), {("put_stream", 1): Torn(1 << 20, StorageError("torn"))})
+    )
+    async with aqrec.ExperimentManager(torn, options=options()) as manager:
+        again = await manager.get_recorder(recorder_id=recorder.id)
+        with pytest.raises(StorageError):
+            await again.save_objects(**{"m.pkl": [1]})
+        with pytest.raises(UntrustedObjectError):
+            await again.load_object("m.pkl")
 
 
 @pytest.mark.parametrize(("first", "second"), [("a.json", "a.json/b.json"), ("a.json/b.json", "a.json")])
