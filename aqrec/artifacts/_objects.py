@@ -73,7 +73,7 @@ def write_object(
     OSError
         The file's own errors, as they come.
     """
-    _check_compression(compression)
+    check_compression(compression)
     write = pickle_writer(obj, pickler) if codec == "pickle" else get_codec(codec).encode(obj)
     sink = HashingWriter(file)
     try:
@@ -141,7 +141,7 @@ def read_object(
     OSError
         The file's own errors, as they come.
     """
-    _check_compression(compression)
+    check_compression(compression)
     expected = Expectation(size, checksum, name)
     policy = TrustPolicy() if trust is None else trust
     chosen = get_codec(codec)
@@ -200,7 +200,7 @@ def _verified(
     return file
 
 
-def _check_compression(compression: str | None) -> None:
+def check_compression(compression: str | None) -> None:
     if compression is not None and compression not in COMPRESSIONS:
         raise InvalidInputError(f"compression is {compression!r}; choose None or 'zstd'")
 

@@ -30,7 +30,7 @@ def get(text: str, path: str, destination: Path, place: Where, *, force: bool) -
         if not force:
             _refuse_existing(plan.values())
         view.call(files.download_files(view.run(doc), doc, plan, progress=True))
-    total = sum(ref.size for ref in wanted.values())
+        total = sum(target.stat().st_size for target in plan.values())
     stdout().print(cell(f"{plural(len(plan), 'file')}, {size(total)}: {root}"), soft_wrap=True)
 
 

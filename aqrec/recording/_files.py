@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from aqrec.artifacts import Digest, codec_for_load, copy_file
+from aqrec.artifacts._unpacking import unpack_file
 from aqrec.errors import AqrecError, CorruptError, InvalidInputError, ObjectNotFoundError
 from aqrec.format._names import check_artifact_path
 from aqrec.recording._progress import Progress, Track, as_progress, metered
@@ -216,7 +217,7 @@ async def download_files(
 
             async def fetch(ref: ArtifactRef) -> None:
                 track.again()
-                if resume:
+                if resume and ref.compression is None:
                     async with gates().large if ref.size > LARGE else nullcontext():
                         if await loop.run_in_executor(None, _is_there, target, ref):
                             return
@@ -248,19 +249,28 @@ class _Nowhere:
 
 
 async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None:
-    """Copy one artifact to a file, which appears when it is whole and verified."""
+    """Copy one artifact to a file as it was saved; the file appears when it is whole and verified."""
     store = store_of(run, ref)
     jobs = Jobs(run.session.url)
+    # Where a part's bytes go in the file is known only if they are stored as they are.
+    in_place = bool(ref.parts) and ref.packed is None and ref.compression is None
     partial = target.with_name(f".{target.name[:50]}.{secrets.token_hex(8)}.part")
 
     def begin() -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:
-            file.truncate(ref.size if ref.parts and ref.packed is None else 0)
+            file.truncate(ref.size if in_place else 0)
 
     def take(file: BinaryIO) -> None:
         with partial.open("wb", buffering=0) as out:
-            copy_file(file, track.counted(out), size=ref.size, checksum=ref.checksum, name="it")
+            unpack_file(
+                track.counted_source(file),
+                out,
+                compression=ref.compression,
+                size=ref.size,
+                checksum=ref.checksum,
+                name="it",
+            )
 
     async def one_part(part: ArtifactPart, start: int) -> None:
         async with gates().large:
@@ -269,17 +279,14 @@ async def _fetch(run: Run, ref: ArtifactRef, target: Path, track: Track) -> None
     data = await store.get(ref.key) if ref.size <= _SMALL and not ref.parts else None
     try:
         await jobs.run(begin)
-        if ref.packed is not None:
-            async with gates().large if ref.size > LARGE else nullcontext():
-                await get_stream(run, ref, take)
-        elif ref.parts:
+        if in_place:
             starts = accumulate((part.size for part in ref.parts), initial=0)
             await all_of(one_part(part, start) for part, start in zip(ref.parts, starts, strict=False))
         elif data is not None:
             await jobs.run(lambda: take(BytesIO(data)))
         else:
             async with gates().large if ref.size > LARGE else nullcontext():
-                await store.get_stream(ref.key, take)
+                await get_stream(run, ref, take)
         await jobs.run(lambda: partial.replace(target))
     except BaseException:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 from aqrec.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import AsyncGenerator
 
 __all__ = ["Meter", "Progress", "Track", "as_progress", "metered"]
@@ -91,6 +92,21 @@ class Track:
     def counted(self, file: BinaryIO) -> BinaryIO:
         """Return a file whose writes are counted and go on to `file`."""
         return cast("BinaryIO", _Counted(file, self))
+
+    def counted_source(self, file: BinaryIO) -> BinaryIO:
+        """Return a file of which what is read by `readinto` is counted."""
+        return cast("BinaryIO", _CountedSource(file, self))
+
+
+class _CountedSource:
+    def __init__(self, file: BinaryIO, track: Track) -> None:
+        self._file = cast("io.RawIOBase", file)
+        self._track = track
+
+    def readinto(self, buffer: memoryview) -> int | None:
+        count = self._file.readinto(buffer)
+        self._track.add(count or 0)
+        return count
 
 
 class _Counted:

@@ -248,7 +248,7 @@ class Recorder(RecorderView):
         progress: Progress = False,
         resume: bool = False,
     ) -> str:
-        """Copy an artifact, or a folder of them, below `dst_path`; return its place.
+        """Copy an artifact, or a folder of them, below `dst_path`, as it was saved; return its place.
 
         Up to ``Options.transfers`` files at once, and parts of large ones in parallel; checksums are verified.
         Cancelling, or the first failure, leaves each file whole or as it was and nothing under way.
@@ -262,8 +262,9 @@ class Recorder(RecorderView):
         progress
             As in `log_artifact`.
         resume
-            Keep files that are there already and have the recorded size and checksum. Otherwise, files that
-            are there are replaced without being looked at.
+            Keep files that are there already and have the recorded size and checksum; artifacts that were saved
+            compressed have one of their stored bytes only, and are fetched again. Otherwise, files that are there
+            are replaced without being looked at.
 
         Raises
         ------
@@ -277,7 +278,7 @@ class Recorder(RecorderView):
         return self._call(files.download_artifact(self._run, path, dst_path, progress, resume=resume))
 
     def get_local_dir(self) -> str:
-        """Return the folder of the run's artifacts. Raises `InvalidInputError` if it is on no local disk."""
+        """Return the folder of the run's artifacts as stored. Raises `InvalidInputError` if it is on no local disk."""
         return artifacts.local_dir(self._run)
 
     def get_artifact_uri(self) -> str:

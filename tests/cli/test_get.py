@@ -8,6 +8,7 @@ import pytest
 
 from aqrec.format import _document
 from aqrec.format._records import ArtifactRef
+from aqrec.options import Options
 from aqrec.sync import open_recorder
 from tests.cli.conftest import QUIET, Cli, Lab
 
@@ -28,6 +29,15 @@ def test_a_file_goes_where_cp_would_put_it(
     assert (tmp_path / place).read_bytes() == _original(lab, "pred.pkl")
     assert str(tmp_path / place) in out
     pd.testing.assert_frame_equal(pd.read_pickle(tmp_path / place), lab.pred)
+
+
+def test_what_is_stored_compressed_comes_out_plain(cli: Cli, tmp_path: Path) -> None:
+    chosen = Options(compression="zstd", provenance=False)
+    with open_recorder(str(tmp_path / "lab"), experiment="e", options=chosen) as recorder:
+        recorder.save_objects(**{"a.txt": "aqrec " * 1000})
+    out = cli("get", recorder.id, "a.txt", tmp_path / "a.txt", "-s", tmp_path / "lab").ok().out
+    assert (tmp_path / "a.txt").read_text() == "aqrec " * 1000
+    assert "6.0 kB" in out
 
 
 def test_without_a_destination_it_goes_here(

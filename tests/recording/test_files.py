@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import json
 import os
 import pty
 import sys
@@ -198,6 +199,43 @@ def test_what_is_there_is_kept_only_if_asked(memory_url: str, tmp_path: Path) ->
         assert all((place / path).stat().st_ino != before[path] for path in same)
 
 
+@pytest.mark.parametrize("kind", ["local", "memory"])
+@pytest.mark.parametrize("shard_bytes", [None, 300_000])
+def test_what_is_stored_compressed_comes_out_as_it_was_saved(
+    request: pytest.FixtureRequest, kind: str, shard_bytes: int | None, tmp_path: Path
+) -> None:
+    """Small ones and large ones, in one object and in parts; counted to the end as it comes."""
+    noise = os.urandom(1_500_000)
+    chosen = options(compression="zstd", shard_bytes=shard_bytes)
+    with open_recorder(request.getfixturevalue(f"{kind}_url"), experiment="e", options=chosen) as recorder:
+        recorder.save_objects(
+            **{"a.json": [1] * 9999, "b.bin": noise, "c.txt": "", "d.bin": b"0" * 5_000_000}
+        )
+        for resume in (False, True):
+            seen = Calls()
+            recorder.download_artifact("", tmp_path / "out", progress=seen, resume=resume)
+            found = content(tmp_path / "out")
+            assert json.loads(found.pop("a.json")) == [1] * 9999
+            assert found == {"b.bin": noise, "c.txt": b"", "d.bin": b"0" * 5_000_000}
+            assert seen.seen[-1][0] == seen.seen[-1][1] > 1_500_000
+
+
+@pytest.mark.parametrize("change", ["cut", "flip", "add"])
+def test_compressed_bytes_that_are_damaged_are_no_download(
+    local_url: str, tmp_path: Path, change: str
+) -> None:
+    with open_recorder(local_url, experiment="e", options=options(compression="zstd")) as recorder:
+        recorder.save_objects(**{"a.txt": "aqrec " * 9999})
+        stored = Path(recorder.get_local_dir(), "a.txt")
+        data = stored.read_bytes()
+        half = len(data) // 2
+        flipped = data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
+        stored.write_bytes({"cut": data[:half], "flip": flipped, "add": data + b"0"}[change])
+        with pytest.raises(LoadObjectError, match="damaged"):
+            recorder.download_artifact("a.txt", tmp_path / "out")
+        assert content(tmp_path / "out") == {}
+
+
 def test_a_bar_is_drawn_on_a_terminal_only(
     memory_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,7 +311,7 @@ def test_files_that_cannot_be_read_or_written_are_named(
         def full(*_: object, **__: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(_files, "copy_file", full)
+        monkeypatch.setattr(_files, "unpack_file", full)
         with pytest.raises(OSError, match=r"No space left.*out/in/.*\.bin"):
             recorder.download_artifact("in", tmp_path / "out")
     assert content(tmp_path / "out") == {}
