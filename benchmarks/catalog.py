@@ -207,7 +207,7 @@ def searches(url: str, count: int) -> list[Row]:
             better="lower",
         ),
         Row(what="warm search; peer: cold", unit="s", ours=float(warm), peer=cold, bar=5, better="lower"),
-        Row(what="peak memory of both", unit="MB", ours=float(peak) / 1e6, better="lower"),
+        Row(what="peak memory of both", unit="B", ours=float(peak), better="lower"),
     ]
 
 
@@ -307,13 +307,13 @@ def main() -> int:
         folder = Path(name)
         url = str(folder / "lab")
         recorded, folded = record(url, count), fold(url)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-        size = sum(path.stat().st_size for path in Path(url).glob(OWN_FILES)) / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+        size = float(sum(path.stat().st_size for path in Path(url).glob(OWN_FILES)))
         rows += [
             Row(what=f"record {count:,} runs", unit="runs/s", ours=count / recorded),
             Row(what="fold them into snapshots", unit="runs/s", ours=count / folded),
-            Row(what="the snapshots", unit="MB", ours=size, better="lower"),
-            Row(what="peak memory of recording and folding", unit="MB", ours=peak, better="lower"),
+            Row(what="the snapshots", unit="B", ours=size, better="lower"),
+            Row(what="peak memory of recording and folding", unit="B", ours=peak, better="lower"),
         ]
         rows += searches(url, count)
         rows += asyncio.run(requests(min(count, 10_000)))

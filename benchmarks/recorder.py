@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 TEN = {f"m{i}": 0.1 * i for i in range(10)}
 _TEN_ROW = struct.Struct("<qq10d").pack
-MIB = 1024 * 1024
 
 
 def _folder() -> str:
@@ -254,7 +253,7 @@ def large(quick: bool) -> dict:
     assert len(history) == calls
     shutil.rmtree(folder)
     return {
-        "over": (peak[0] - result_bytes) / MIB,
+        "over": peak[0] - result_bytes,
         "log": logged - start,
         "seal": ended - logged,
         "read": read - ended,
@@ -379,10 +378,8 @@ def main() -> int:
 
     for face in ("sync", "async"):
         calls = found[f"calls_{face}"]
-        budget(f"log_metrics, one metric, {face} face, median (budget)", "µs", calls["one"] * 1e6, 2)
-        budget(
-            f"log_metrics, ten metrics, {face} face, median per metric (budget)", "µs", calls["ten"] * 1e6, 1
-        )
+        budget(f"log_metrics, one metric, {face} face, median (budget)", "s", calls["one"], 2e-6)
+        budget(f"log_metrics, ten metrics, {face} face, median per metric (budget)", "s", calls["ten"], 1e-6)
     rate = found["durable"]
     size = f"{rate['points'] / 1e6:g} M points, ten a call, all durable"
     alone = "encode + write + fdatasync alone"
@@ -408,17 +405,17 @@ def main() -> int:
     budget(
         f"run of {big['points'] / 1e6:g} M points: peak memory over the result (budget); log {big['log']:.1f} s, "
         f"seal {big['seal']:.1f} s, read one key {big['read']:.2f} s",
-        "MiB",
+        "B",
         big["over"],
-        500,
+        500e6,
     )
     loop = found["stall"]
     budget(
         f"longest stall of the loop at {loop['rate'] / 1e3:.0f} k points/s over its own jitter "
         f"({loop['idle'] * 1e3:.1f} ms); 99.9 % below {loop['p99'] * 1e3:.2f} ms (budget)",
-        "ms",
-        max((loop["busy"] - loop["idle"]) * 1e3, 0.001),
-        5,
+        "s",
+        max(loop["busy"] - loop["idle"], 1e-6),
+        5e-3,
     )
     runs = found["short_runs"]
     budget(
@@ -431,12 +428,12 @@ def main() -> int:
             ours=runs["run"],
         )
     )
-    budget("import aqrec, over a bare interpreter (budget)", "ms", found["import_time"]["import"] * 1e3, 60)
+    budget("import aqrec, over a bare interpreter (budget)", "s", found["import_time"]["import"], 60e-3)
     rows.append(
         Row(
             what="from aqrec.sync import R, over a bare interpreter",
-            unit="ms",
-            ours=found["import_time"]["r"] * 1e3,
+            unit="s",
+            ours=found["import_time"]["r"],
         )
     )
     return 0 if show("aqrec: the recorder", rows) else 1

@@ -128,4 +128,4 @@ def _categories(names: list[str], pieces: Sequence[Piece]) -> Any:
 def _times(stamps: NDArray[Any]) -> Any:
     import pandas as pd  # noqa: PLC0415 - heavy
 
-    return pd.DatetimeIndex(stamps.view("datetime64[ms]")).tz_localize("UTC")
+    return pd.array(stamps, dtype=pd.DatetimeTZDtype("ms", "UTC"), copy=False)

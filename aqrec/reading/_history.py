@@ -270,22 +270,24 @@ def _joined(parts: list[HistoryPart]) -> HistoryPart:
     """Return parts as one, in order; `steps` and `absent` are there."""
     import numpy as np  # noqa: PLC0415
 
-    count = sum(len(part.values) for part in parts)
-    step, absent = np.zeros(count, np.int64), np.zeros(count, bool)
-    stamp, value = np.empty(count, np.int64), np.empty(count, np.float64)
-    at = 0
-    parts.reverse()
-    while parts:  # each is freed when it has been copied: the peak is the result and little more
-        part = parts.pop()
-        here = slice(at, at + len(part.values))
-        stamp[here], value[here] = part.stamps, part.values
-        if part.steps is None:
-            absent[here] = True
-        else:
-            step[here] = part.steps
-            if part.absent is not None:
-                absent[here] = part.absent
-        at = here.stop
+    lengths = [len(part.values) for part in parts]
+    count = sum(lengths)
+
+    def column(name: str, kind: Any, missing: Callable[[HistoryPart], Any]) -> Any:
+        whole = np.empty(count, kind)
+        at = 0
+        for part, length in zip(parts, lengths, strict=True):
+            found = getattr(part, name)
+            whole[at : at + length] = missing(part) if found is None else found
+            setattr(part, name, None)  # freed as it is copied: the peak is the result and one column
+            at += length
+        return whole
+
+    # `absent` before `steps`, which tells what it is where nothing is said.
+    absent = column("absent", np.bool_, lambda part: part.steps is None)
+    step = column("steps", np.int64, lambda _: 0)
+    stamp = column("stamps", np.int64, lambda _: 0)
+    value = column("values", np.float64, lambda _: 0)
     found = HistoryPart(step, absent, stamp, value)
     if count > 1 and (absent.any() or not _ordered(step, stamp)):
         return found.at(np.lexsort((stamp, step, ~absent)))
@@ -299,7 +301,7 @@ def frame_of(points: HistoryPart) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": pd.arrays.IntegerArray(points.steps, points.absent),
-            "timestamp": pd.DatetimeIndex(points.stamps.view("datetime64[ms]")).tz_localize("UTC"),
+            "timestamp": pd.array(points.stamps, dtype=pd.DatetimeTZDtype("ms", "UTC"), copy=False),
             "value": points.values,
         },
         copy=False,
