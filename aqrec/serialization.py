@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
+from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Protocol, Self, cast
 
 import msgspec
@@ -64,7 +65,8 @@ class Serializable:
 
     ``include``, ``exclude`` and ``dump_all`` are what `config` set; what it did not set comes from the
     class attributes ``include_attr``, ``exclude_attr`` and ``default_dump_all``. The rules hold for every way
-    of pickling, copying included. A subclass need not call ``super().__init__()``.
+    of pickling, copying included, and for attributes in ``__slots__`` as well. A subclass need not call
+    ``super().__init__()``.
 
     Attributes
     ----------
@@ -205,7 +207,7 @@ class Serializable:
         dump_all = self.dump_all
         state = {
             name: value
-            for name, value in vars(self).items()
+            for name, value in _attributes(self).items()
             if name != _RULES
             and (name in include or (name not in exclude and (dump_all or not name.startswith("_"))))
         }
@@ -216,9 +218,27 @@ class Serializable:
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state)
         dump_all = kept.pop(_DUMP_ALL, None)
+        for name in _slots(type(self)) & kept.keys():
+            object.__setattr__(self, name, kept.pop(name))
         vars(self).update(kept)
         if dump_all is not None:
             vars(self)[_RULES] = _Rules(dump_all=dump_all)
+
+
+def _attributes(obj: Serializable) -> dict[str, Any]:
+    """Return what the object has in ``__dict__`` and in the slots of its class."""
+    return vars(obj) | {name: getattr(obj, name) for name in _slots(type(obj)) if hasattr(obj, name)}
+
+
+def _slots(kind: type) -> set[str]:
+    """Return the attributes of the class, its bases' too, that are kept in ``__slots__``."""
+    return {
+        name
+        for base in kind.__mro__
+        if "__slots__" in vars(base)  # not what a base that is written in C has
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)
+    }
 
 
 def _own_rules(obj: Serializable) -> _Rules:
@@ -246,7 +266,7 @@ def _family(root: Serializable, recursive: bool) -> list[Serializable]:
     found = {id(root): root}
     waiting = [root] if recursive else []
     while waiting:
-        for value in vars(waiting.pop()).values():
+        for value in _attributes(waiting.pop()).values():
             if isinstance(value, Serializable) and id(value) not in found:
                 found[id(value)] = value
                 waiting.append(value)

@@ -104,6 +104,41 @@ def test_other_rules_are_not_remembered() -> None:
     assert kept(back) == {"a", "b"}
 
 
+class Slotted(Serializable):
+    __slots__ = ("__secret", "_b", "a", "part", "unset")
+
+    def __init__(self) -> None:
+        self.a, self._b, self.__secret, self.part = 1, 2, 3, Model(_c=4)
+
+    def secret(self) -> int:
+        return self.__secret
+
+
+class Frozen(Slotted):
+    __slots__ = ("more",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more, self.usual = [1], {"x": 1}
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, lambda obj: pickle.loads(pickle.dumps(obj))])
+def test_attributes_in_slots_follow_the_same_rules(copied: Any) -> None:
+    obj = Frozen()
+    back = copied(obj)
+    assert (back.a, back.more, back.usual) == (1, [1], {"x": 1})
+    assert [name for name in ("_b", "_Slotted__secret", "unset") if hasattr(back, name)] == []
+    obj.config(dump_all=True, exclude=["more"], recursive=True)
+    back = copied(obj)
+    assert (back.a, back._b, back.secret(), back.part._c) == (1, 2, 3, 4)
+    assert [name for name in ("more", "unset") if hasattr(back, name)] == []
+
+
 def test_a_file_holds_the_object(tmp_path: Path) -> None:
     Model(a=1, _b=2).to_pickle(tmp_path / "m.pkl")
     back = Model.load(str(tmp_path / "m.pkl"))
