@@ -26,6 +26,7 @@ __all__ = [
     "check_prepares",
     "gives_labels",
     "label_frame",
+    "no_labels",
     "prediction_frame",
     "prepared_labels",
     "raw_labels",
@@ -156,6 +157,20 @@ def label_frame(label: object) -> pd.DataFrame | None:
         LABEL_FILE,
     )
     return None
+
+
+def no_labels(pred: pd.DataFrame) -> pd.DataFrame:
+    """Return labels of no row, to take the place of those of an earlier prediction."""
+    import pandas as pd  # noqa: PLC0415
+
+    logger.warning(
+        "aqrec: %s is of an earlier prediction, and this one has no labels; an empty one takes its place",
+        LABEL_FILE,
+    )
+    index = pred.index[:0]
+    if isinstance(index, pd.MultiIndex):
+        index = index.remove_unused_levels()
+    return pd.DataFrame({"label": []}, index=index, dtype="float64")
 
 
 def check_prepares(dataset: Any) -> None:

@@ -17,6 +17,7 @@ from aqrec.templates._dataset import (
     check_plots,
     check_predicts,
     label_frame,
+    no_labels,
     prediction_frame,
     raw_labels,
     signal_files,
@@ -93,7 +94,7 @@ class SignalRecord(RecordTemp):
         that the loop is free meanwhile. Waits until both files are durable. If one of them raises, or on
         cancellation before the save, nothing is saved; a thread that is predicting goes on to its end, and
         its result is dropped. Cancelling the save leaves each file whole or absent, as in
-        `ACRecordTemp.generate`.
+        `ACRecordTemp.generate`. Without labels, those of an earlier prediction give way to an empty ``label.pkl``.
 
         Returns
         -------
@@ -105,11 +106,11 @@ class SignalRecord(RecordTemp):
         InvalidValueError
             The prediction is neither a Series nor a DataFrame.
         """
-        objects = {PREDICTION_FILE: prediction_frame(await call(self.model.predict, self.dataset))}
-        if LABEL_FILE in self.list():
-            label = label_frame(await call(raw_labels, self.dataset))
-            if label is not None:
-                objects[LABEL_FILE] = label
+        pred = prediction_frame(await call(self.model.predict, self.dataset))
+        label = label_frame(await call(raw_labels, self.dataset)) if LABEL_FILE in self.list() else None
+        if label is None and not await self._missing({self.get_path(LABEL_FILE): type(self)}):
+            label = no_labels(pred)
+        objects = {PREDICTION_FILE: pred} if label is None else {PREDICTION_FILE: pred, LABEL_FILE: label}
         await self.save(**objects)
         return objects
 

@@ -272,3 +272,11 @@ async def test_each_face_refuses_the_recorder_of_the_other(memory_url: str) -> N
             InvalidInputError, match=r"template of aqrec\.sync\.templates needs an aqrec\.sync\.Rec"
         ):
             SigAnaRecord(other)  # type: ignore[arg-type]
+
+
+def test_labels_of_an_earlier_prediction_are_not_taken_for_its_own(memory_url: str) -> None:
+    with run(memory_url) as recorder:
+        SignalRecord(Model(PRED), Labelled(LABEL), recorder).generate()
+        assert SignalRecord(Model(PRED), None, recorder).generate()["label.pkl"].empty
+        with pytest.raises(MissingInputError, match="label is empty"):
+            SigAnaRecord(recorder).generate()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from aqrec.errors import InvalidValueError, MissingInputError
-from aqrec.templates import LabelledDataset, SignalRecord
+from aqrec.templates import HFSignalRecord, LabelledDataset, SigAnaRecord, SignalMseRecord, SignalRecord
 from tests.templates.cases import AsyncModel, Labelled, Model, QlibDataset, artifacts, panel, run
 
 PRED, LABEL = panel()
@@ -135,6 +135,24 @@ async def test_labels_that_are_no_pandas_object_are_left_out_with_a_warning(
             await SignalRecord(Model(PRED), Labelled(label), recorder).check(include_self=True)
     assert "so label.pkl is not saved" in caplog.text
     assert [record.levelno for record in caplog.records if "label.pkl" in record.message] == [logging.WARNING]
+
+
+@pytest.mark.parametrize("dataset", [None, Labelled(None)])
+async def test_labels_of_an_earlier_prediction_are_not_taken_for_its_own(
+    memory_url: str, dataset: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with run(memory_url) as recorder:
+        await SignalRecord(Model(PRED), Labelled(LABEL), recorder).generate()
+        made = await SignalRecord(Model(-PRED), dataset, recorder).generate()
+        saved = await recorder.load_object("label.pkl")
+        assert saved.shape == (0, 1)
+        assert list(saved.index.names) == ["datetime", "instrument"]
+        pd.testing.assert_frame_equal(made["label.pkl"], saved)
+        for template in (SigAnaRecord, HFSignalRecord, SignalMseRecord):
+            with pytest.raises(MissingInputError, match="label is empty"):
+                await template(recorder).generate()
+        assert await SigAnaRecord(recorder).generate(LABEL)
+    assert "earlier prediction" in caplog.text
 
 
 @pytest.mark.parametrize("dataset", [None, LABEL, {"x": 1}, type("Other", (), {"prepare": lambda self: 1})()])

@@ -16,6 +16,7 @@ from aqrec.templates._dataset import (
     check_predicts,
     check_prepares,
     label_frame,
+    no_labels,
     prediction_frame,
     prepared_labels,
     raw_labels,
@@ -54,16 +55,18 @@ class SignalRecord(RecordTemp):
     def generate(self) -> dict[str, Any]:
         """Predict, ask for the labels, and save both together; if one of them raises, nothing is saved.
 
+        Without labels, those of an earlier prediction give way to an empty ``label.pkl``.
+
         Returns
         -------
         dict
             The frames by file name.
         """
-        objects = {PREDICTION_FILE: prediction_frame(call_blocking(self.model.predict, self.dataset))}
-        if LABEL_FILE in self.list():
-            label = label_frame(call_blocking(raw_labels, self.dataset))
-            if label is not None:
-                objects[LABEL_FILE] = label
+        pred = prediction_frame(call_blocking(self.model.predict, self.dataset))
+        label = label_frame(call_blocking(raw_labels, self.dataset)) if LABEL_FILE in self.list() else None
+        if label is None and not self._missing({self.get_path(LABEL_FILE): type(self)}):
+            label = no_labels(pred)
+        objects = {PREDICTION_FILE: pred} if label is None else {PREDICTION_FILE: pred, LABEL_FILE: label}
         self.save(**objects)
         return objects
 
