@@ -76,7 +76,7 @@ def prepare(
     config: Config, templates: ModuleType, *, to_run: bool = True, recorded: bool = False
 ) -> Workflow:
     """Read and check a workflow; raises `InvalidWorkflowError` with all that is wrong. See `check_workflow`."""
-    document = read(config)
+    document = read(config, recorded=recorded)
     check_workflow(document, templates, to_run=to_run, recorded=recorded)
     plain: dict[str, Any] = document.tree.plain()
     task = document.tree.plain()["task"]

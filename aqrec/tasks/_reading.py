@@ -29,10 +29,11 @@ _JINJA = ("{{", "{%", "{#")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
-def read(config: str | os.PathLike[str] | Mapping[str, Any]) -> Document:
-    """Return a workflow from a file, or from a mapping; base files are merged below it.
+def read(config: str | os.PathLike[str] | Mapping[str, Any], *, recorded: bool = False) -> Document:
+    """Return a workflow from a file, or from a mapping; base files are merged below it, and not named any more.
 
-    Environment variables that the file names are filled in by Jinja; one that is not set is empty.
+    Environment variables that the file names are filled in by Jinja; one that is not set is empty. A `recorded`
+    workflow has what its base files said already: they are not read.
 
     Raises
     ------
@@ -43,7 +44,8 @@ def read(config: str | os.PathLike[str] | Mapping[str, Any]) -> Document:
     """
     if isinstance(config, str | os.PathLike):
         return _read_file(FilePath(config), ())
-    return _based(Document(tree_of(config)), FilePath.cwd(), ())
+    document = Document(tree_of(config))
+    return _without_base(document) if recorded else _based(document, FilePath.cwd(), ())
 
 
 def _read_file(path: FilePath, above: tuple[FilePath, ...]) -> Document:
@@ -64,7 +66,7 @@ def _based(document: Document, folder: FilePath, above: tuple[FilePath, ...]) ->
     place, branch = content[BASE]
     named = branch.content
     if named is None:
-        return document
+        return _without_base(document)
     if not isinstance(named, str) or not named:
         raise _refused(document, BASE, branch.place, f"expected the path of a file, not {_kind(named)}")
     candidates = [FilePath(named), folder / named]
@@ -80,7 +82,15 @@ def _based(document: Document, folder: FilePath, above: tuple[FilePath, ...]) ->
     if found.resolve() in above:
         raise _refused(document, BASE, place, "the file is its own base")
     base = _read_file(found, above)
-    return Document(merged(base.tree, document.tree), document.file)
+    return _without_base(Document(merged(base.tree, document.tree), document.file))
+
+
+def _without_base(document: Document) -> Document:
+    tree = document.tree
+    if not isinstance(tree.content, dict) or BASE not in tree.content:
+        return document
+    content = {key: entry for key, entry in tree.content.items() if key != BASE}
+    return Document(Branch(content, tree.place, anchored=tree.anchored), document.file)
 
 
 def _text(path: FilePath) -> str:

@@ -248,6 +248,28 @@ def test_a_recorded_run_is_run_again_from_its_record(face: Face, tmp_path: Path)
     assert face("rerun", by_hand.id, uri=face.uri).list_metrics() == first.list_metrics()
 
 
+def test_what_a_base_file_said_is_recorded_and_not_merged_again(face: Face, tmp_path: Path) -> None:
+    base, path = tmp_path / "base.yaml", tmp_path / "w.yaml"
+    base.write_text(
+        f"task:\n  model: {{class: Mean, module_path: {PARTS}, kwargs: {{factor: 3.0, noise: 1.0}}}}\n"
+        f"  dataset: {PARTS}.Panel\n  record: [SignalRecord]\n"
+    )
+    path.write_text("BASE_CONFIG_PATH: base.yaml\ntask: {model: {kwargs: {noise: __DROP__}}}\n")
+    first = face("run", path, uri=face.uri)
+    config = first.load_object("config")
+    assert "BASE_CONFIG_PATH" not in config
+    # Qlib's runs, and older ones, have the path in what is merged already.
+    named = {**config, "BASE_CONFIG_PATH": str(base)}
+    with aqrec.sync.R.start(experiment_name="older", uri=face.uri) as experiment:
+        older = experiment.get_recorder()
+        older.save_objects(config=named)
+    again = face("rerun", older.id, uri=face.uri)
+    base.unlink()
+    assert face("rerun", older.id, uri=face.uri).status == "FINISHED"
+    for run in (again, face("rerun", first.id, uri=face.uri)):
+        assert run.load_object("config") == config
+
+
 def test_keys_with_anchors_of_their_own_do_not_hinder_a_second_run(face: Face, tmp_path: Path) -> None:
     path = tmp_path / "w.yaml"
     path.write_text(
