@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from aqrec.artifacts import (
     Digest,
@@ -29,13 +30,14 @@ from aqrec.recording._reading import get_stream, read_artifact
 from aqrec.recording._saving import Form, make_ref, record, store_stream
 
 if TYPE_CHECKING:
-    import os
-
     from aqrec.artifacts._trust import TrustMode
     from aqrec.format._records import ArtifactRef
     from aqrec.recording._run import Run
 
 __all__ = ["list_artifacts", "load_object", "local_dir", "save_objects", "save_texts"]
+
+
+_RENAMED = "an object of that name is saved as {0}.pkl: save_objects(**{{'{0}.pkl': obj}})"
 
 
 async def save_objects(
@@ -51,12 +53,21 @@ async def save_objects(
     `codec` stores all objects alike, whatever their names end with.
     """
     if local_path is not None:
+        if not isinstance(cast("object", local_path), str | os.PathLike):
+            raise InvalidInputError(
+                f"local_path is {type(local_path).__name__}, not the path of a file or folder; {_RENAMED.format('local_path')}"
+            )
         others = dict(objects)
         progress = as_progress(others.pop("progress", False))
         if others:
             raise InvalidInputError("save_objects takes objects or a local_path, not both")
         await log_files(run, local_path, artifact_path, progress, content_only=True)
         return
+    shown = objects.get("progress")
+    if codec is None and (isinstance(shown, bool) or callable(shown)):
+        raise InvalidInputError(
+            f"progress={shown!r} is for a local_path: objects are saved without; {_RENAMED.format('progress')}"
+        )
     plan = [
         (join(artifact_path, name), obj, codec or codec_for_save(name, obj)) for name, obj in objects.items()
     ]

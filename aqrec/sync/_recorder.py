@@ -169,7 +169,8 @@ class Recorder(RecorderView):
 
         The name's ending chooses the form: ``.pkl`` (or none) pickle, ``.parquet``, ``.npy``/``.npz``,
         ``.json``, ``.yaml``, ``.txt``, ``.png``/``.html`` for figures, anything else bytes. Or `local_path`:
-        a file, or a folder whose content is copied; with it, `progress` is as in `log_artifact`.
+        a file, or a folder whose content is copied; with it, `progress` is as in `log_artifact`. An object that is
+        called like a parameter needs an ending: ``progress.pkl``.
 
         Waits until the bytes and the reference to them are durable. Cancelling leaves each artifact whole or
         absent. Raises `InvalidInputError` (nothing was written) or `StorageError`.

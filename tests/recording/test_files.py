@@ -285,6 +285,19 @@ def test_an_object_may_be_named_progress(memory_url: str) -> None:
         assert recorder.load_object("progress") == [1]
 
 
+def test_what_can_only_be_meant_for_files_is_no_object(memory_url: str) -> None:
+    """The error says under which name an object is saved; nothing is written."""
+    with open_recorder(memory_url, experiment="e", options=options()) as recorder:
+        for progress in (True, False, print):
+            with pytest.raises(InvalidInputError, match=r"'progress\.pkl'"):
+                recorder.save_objects(**{"a.json": 1}, progress=progress)
+        with pytest.raises(InvalidInputError, match=r"local_path is dict.*'local_path\.pkl'"):
+            recorder.save_objects(local_path={})
+        assert recorder.list_artifacts() == []
+        recorder.save_objects(**{"progress.pkl": True, "local_path.pkl": {}})
+        assert recorder.load_object("progress.pkl") is True
+
+
 @pytest.mark.parametrize("inner", ["", "empty/deep"])
 def test_a_folder_without_any_file_is_refused(memory_url: str, tmp_path: Path, inner: str) -> None:
     """It would leave nothing in the run, and nobody would be told."""
