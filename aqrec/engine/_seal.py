@@ -117,18 +117,22 @@ def _groups(counts: dict[Unit, int]) -> Iterator[list[Unit]]:
 def write_history(file: BinaryIO, job: Job, metadata: dict[str, Any], *, bulk: bool) -> tuple[int, Footer]:
     """Write the job's points as one Parquet file; return how many there were, and the file's footer."""
     writer = HistoryWriter(file, metadata, bulk=bulk)
-    for group in _groups(job.counts):
-        gathered = {unit: _Pieces() for unit in group}
-        alone = len(group) == 1
-        for run, keys, data in _frames(job):
-            for column, key in enumerate(keys):
-                pieces = gathered.get((run, key))
-                if pieces is None:
-                    continue
-                pieces.add(data, column)
-                if alone and pieces.points >= _PIECE_POINTS:
-                    pieces.write(writer, (run, key), job.writer)
-        for unit in group:
-            gathered[unit].write(writer, unit, job.writer)
-    writer.close()
+    try:
+        for group in _groups(job.counts):
+            gathered = {unit: _Pieces() for unit in group}
+            alone = len(group) == 1
+            for run, keys, data in _frames(job):
+                for column, key in enumerate(keys):
+                    pieces = gathered.get((run, key))
+                    if pieces is None:
+                        continue
+                    pieces.add(data, column)
+                    if alone and pieces.points >= _PIECE_POINTS:
+                        pieces.write(writer, (run, key), job.writer)
+            for unit in group:
+                gathered[unit].write(writer, unit, job.writer)
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
     return writer.points, writer.footer

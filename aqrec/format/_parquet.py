@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "read_histories"]
+__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "let_go", "read_histories"]
 
 _ROWS_PER_GROUP = 1_000_000
 _SMALL_GROUP = 131_072
@@ -179,6 +179,15 @@ class HistoryWriter:
         self._sink.flush()
         kept, self._tap.kept = self._tap.kept, None
         self.footer = Footer(size=len(kept), crc=zlib.crc32(kept))
+
+    def abandon(self) -> None:
+        """Let go of the file; what is in it does not matter any more."""
+        let_go(self._writer)
+
+
+def let_go(writer: Any) -> None:
+    """Keep a `pyarrow.parquet.ParquetWriter` from writing a footer when it is collected: its file may be closed by then."""
+    writer.is_open = False
 
 
 class HistoryPart(msgspec.Struct):

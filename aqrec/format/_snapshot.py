@@ -21,6 +21,7 @@ from aqrec.errors import CorruptError
 from aqrec.format import _values as values
 from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, latest
 from aqrec.format._experiment import ExperimentDocument
+from aqrec.format._parquet import let_go
 from aqrec.format._records import FORMAT_VERSION, ArtifactRef, ArtifactVersion, Footer, MetricSummary
 
 __all__ = [
@@ -285,7 +286,7 @@ def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSumma
     table = pa.concat_tables([_conform(table, schema) for table in tables] or [schema.empty_table()])
     table = table.sort_by([("experiment_id", "ascending"), ("run_id", "ascending")])
     sink = pa.PythonFile(file, mode="w")
-    with pq.ParquetWriter(
+    writer = pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
@@ -293,9 +294,13 @@ def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSumma
         store_schema=False,
         version="2.6",
         write_page_checksum=True,
-    ) as writer:
+    )
+    try:
         writer.add_key_value_metadata({"aqrec": msgspec.json.encode(summary).decode()})
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+        writer.close()
+    finally:
+        let_go(writer)
     sink.flush()
     return int(table.num_rows)
 

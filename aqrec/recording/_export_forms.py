@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 import msgspec
+
+from aqrec.format._parquet import let_go
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,8 +56,7 @@ class _Parquet:
         self._writer.close()
 
     def abandon(self) -> None:
-        with contextlib.suppress(Exception):  # whatever made the export fail makes this fail, too
-            self._writer.close()
+        let_go(self._writer)
 
 
 class _Csv:

@@ -2,8 +2,11 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import random
+import shutil
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -482,3 +485,18 @@ def test_the_log_is_quiet_about_a_healthy_store(tmp_path: Path, caplog: pytest.L
     with caplog.at_level(logging.INFO, logger="aqrec"):
         asyncio.run(main())
     assert [record for record in caplog.records if record.name.startswith("aqrec")] == []
+
+
+def test_a_folder_that_vanishes_under_a_run_is_told_once_and_in_words(
+    local_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback of what was being written, from wherever the interpreter collects it."""
+    collected: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", collected.append)
+    with aqrec.sync.open_recorder(local_url, experiment="e", options=options(close_timeout=1)) as recorder:
+        recorder.log_metrics(step=1, x=1.0)
+        recorder.flush()
+        shutil.rmtree(local_url.removeprefix("file://"))
+    gc.collect()
+    assert [str(one.exc_value) for one in collected] == []
+    assert "was not completely stored" in caplog.text
