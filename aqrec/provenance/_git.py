@@ -22,6 +22,8 @@ __all__ = ["GitState", "find_root", "git_state", "read_git"]
 _MAX_DIFF = 10 << 20
 _MAX_LISTING = 1 << 20
 _MAX_UNTRACKED = 1_000
+_PATIENCE = {"untracked": 1.0}
+"""Seconds for what may take long: an untracked folder can hold millions of files, and the end of a run waits for this"""
 
 # Set inside hooks and by some tools; they would point git at another repository than the folder's own.
 _ELSEWHERE = frozenset(
@@ -65,6 +67,7 @@ _REMOTES = (*_GIT, "config", "-z", "--get-regexp", r"^remote\..*\.url$")
 
 _TREE_COMMANDS = {
     "overview": (*_GIT, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=normal"),
+    "untracked": (*_GIT, "ls-files", "-z", "--others", "--exclude-standard"),
     "status": (*_GIT, "status"),
     "diff": (*_GIT, *_DIFF),
     "staged": (*_GIT, *_DIFF, "--cached"),
@@ -74,9 +77,10 @@ _HEAD_COMMANDS = {
     "commit": (*_GIT, "rev-parse", "--verify", "--quiet", "HEAD"),
     "branch": (*_GIT, "symbolic-ref", "--short", "--quiet", "HEAD"),
 }
-_TREE_TEXTS = frozenset({"overview", "status", "diff", "staged"})
+_TREE_TEXTS = frozenset({"overview", "untracked", "status", "diff", "staged"})
 _LIMITS = {
     "overview": _MAX_LISTING,
+    "untracked": _MAX_LISTING,
     "status": _MAX_LISTING,
     "diff": _MAX_DIFF,
     "staged": _MAX_DIFF,
@@ -106,8 +110,9 @@ class GitState(msgspec.Struct, frozen=True):
         or there is no work tree. Bytes, because the files need not be UTF-8. A diff longer than 10 MiB (a
         status longer than 1 MiB) is cut, and its last line says so.
     untracked
-        Untracked files that are not ignored, relative to the root, at most 1,000; a folder without any
-        tracked file is one name ending in ``/``.
+        Untracked files that are not ignored, relative to the root, at most 1,000; another repository is one
+        name ending in ``/``. If git needs more than a second to look into all folders, so is each folder without
+        any tracked file.
     notes
         What is missing above and why, one sentence each.
     """
@@ -127,7 +132,7 @@ class GitState(msgspec.Struct, frozen=True):
 def git_state(cwd: str | os.PathLike[str] | None = None, timeout: float = 5.0) -> GitState | None:
     """Read the state of the repository that contains `cwd`.
 
-    Starts five git processes side by side, which write nothing (neither locks nor the index), and waits for
+    Starts six git processes side by side, which write nothing (neither locks nor the index), and waits for
     them. Variables such as ``GIT_DIR`` are ignored: the folder decides.
 
     Parameters
@@ -174,7 +179,9 @@ def read_git(root: str, timeout: float) -> GitState | None:
 
     def run(commands: Mapping[str, Sequence[str]]) -> dict[str, Outcome]:
         left = max(deadline - time.monotonic(), 0.0)
-        return run_all(commands, cwd=root, environment=environment, timeout=left, limits=_LIMITS)
+        return run_all(
+            commands, cwd=root, environment=environment, timeout=left, limits=_LIMITS, patience=_PATIENCE
+        )
 
     results = run({"remotes": _REMOTES} | _HEAD_COMMANDS if _is_repository(root) else _TREE_COMMANDS)
     if all(outcome.ended == "not found" for outcome in results.values()):
@@ -201,7 +208,8 @@ def _state(root: str, results: Mapping[str, Outcome], timeout: float) -> GitStat
     for name, outcome in results.items():
         # No remote, no commit yet, no branch: nothing went wrong.
         quiet = outcome.code == 1 and name not in _TREE_TEXTS
-        if (problem := _problem(outcome, timeout, _LIMITS[name])) and not quiet:
+        seconds = min(timeout, _PATIENCE.get(name, timeout))
+        if (problem := _problem(outcome, seconds, _LIMITS[name])) and not quiet:
             notes.append(f"git {name}: {problem}")
         texts[name] = _text(outcome, problem)
     if diff := texts.get("diff"):
@@ -209,7 +217,11 @@ def _state(root: str, results: Mapping[str, Outcome], timeout: float) -> GitStat
     overview = _Overview()
     if "overview" in results and _usable(results["overview"]):
         overview = _parse_overview(results["overview"])
-    if overview.many_untracked:
+    untracked = overview.untracked
+    if (listing := results.get("untracked")) is not None and _usable(listing):
+        names = [readable(name) for name in listing.output.split(b"\0")[:-1]]
+        untracked = names if names or listing.ended == "finished" else untracked
+    if len(untracked) > _MAX_UNTRACKED:
         notes.append(f"untracked: only the first {_MAX_UNTRACKED} names are kept")
     return GitState(
         root=storable(root),
@@ -220,7 +232,7 @@ def _state(root: str, results: Mapping[str, Outcome], timeout: float) -> GitStat
         diff=texts.get("diff"),
         staged=texts.get("staged"),
         status=texts.get("status"),
-        untracked=overview.untracked,
+        untracked=tuple(untracked[:_MAX_UNTRACKED]),
         notes=tuple(notes),
     )
 
@@ -265,8 +277,7 @@ class _Overview(msgspec.Struct, frozen=True):
     branch: str | None = None
     upstream: str = ""
     dirty: bool | None = None
-    untracked: tuple[str, ...] = ()
-    many_untracked: bool = False
+    untracked: list[str] = []
 
 
 def _parse_overview(outcome: Outcome) -> _Overview:
@@ -292,8 +303,7 @@ def _parse_overview(outcome: Outcome) -> _Overview:
         branch=None if branch == "(detached)" else branch,
         upstream=headers.get("branch.upstream", ""),
         dirty=changed if changed or outcome.ended == "finished" else None,
-        untracked=tuple(untracked[:_MAX_UNTRACKED]),
-        many_untracked=len(untracked) > _MAX_UNTRACKED,
+        untracked=untracked,
     )
 
 

@@ -51,8 +51,9 @@ class Outcome(msgspec.Struct, frozen=True):
 class _Program:
     """One running program and what it wrote so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limit: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], limit: int, deadline: float) -> None:
         self.process = process
+        self.deadline = deadline
         self.output = bytearray()
         self.errors = bytearray()
         self.limit = limit
@@ -96,6 +97,7 @@ def run_all(
     environment: Mapping[str, str],
     timeout: float,
     limits: Mapping[str, int],
+    patience: Mapping[str, float],
 ) -> dict[str, Outcome]:
     """Run all `commands` side by side and return how each ended.
 
@@ -115,8 +117,10 @@ def run_all(
         Seconds for all of them.
     limits
         Bytes of standard output to keep, by name; a program that writes more is killed.
+    patience
+        Seconds by name, for those that get less than `timeout`.
     """
-    deadline = time.monotonic() + timeout
+    begun = time.monotonic()
     outcomes: dict[str, Outcome] = {}
     programs: dict[str, _Program] = {}
     try:
@@ -128,8 +132,9 @@ def run_all(
             except (OSError, RuntimeError) as error:  # RuntimeError: the interpreter is going down
                 outcomes[name] = Outcome("not started", errors=_message(error))
             else:
-                programs[name] = _Program(process, limits[name])
-        unfinished = _read_until(deadline, programs)
+                deadline = begun + min(timeout, patience.get(name, timeout))
+                programs[name] = _Program(process, limits[name], deadline)
+        unfinished = _read(programs)
     finally:
         for program in programs.values():
             program.kill()
@@ -166,26 +171,33 @@ def _message(error: Exception) -> bytes:
     return str(error).encode("utf-8", "backslashreplace")
 
 
-def _read_until(deadline: float, programs: Mapping[str, _Program]) -> set[str]:
-    """Read all pipes until every program has ended; return the names of those that had not by `deadline`."""
+def _read(programs: Mapping[str, _Program]) -> set[str]:
+    """Read all pipes until every program has ended; return the names of those that had not by their deadline."""
+    unfinished: set[str] = set()
     with selectors.DefaultSelector() as selector:
         for name, program in programs.items():
             for stream, is_output in ((program.process.stdout, True), (program.process.stderr, False)):
                 if stream is not None:
                     selector.register(stream, selectors.EVENT_READ, (name, program, is_output))
-        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+        while waiting := list(selector.get_map().values()):
+            now = time.monotonic()
+            for key in waiting:
+                name, program, _ = key.data
+                if program.deadline <= now:
+                    selector.unregister(key.fileobj)
+                    program.kill()
+                    unfinished.add(name)
+            for key, _ in selector.select(max(min(key.data[1].deadline for key in waiting) - now, 0.0)):
                 name, program, is_output = key.data
                 if not program.read(key.fd, is_output=is_output):
                     selector.unregister(key.fileobj)
                 if program.too_long:
                     program.kill()
-        unfinished = {key.data[0] for key in selector.get_map().values()}
     for name, program in programs.items():
         if name not in unfinished:
             try:
                 # Its pipes are closed, so it is about to exit.
-                program.process.wait(max(deadline - time.monotonic(), 0.05))
+                program.process.wait(max(program.deadline - time.monotonic(), 0.05))
             except subprocess.TimeoutExpired:
                 unfinished.add(name)
     return unfinished

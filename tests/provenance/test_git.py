@@ -38,7 +38,7 @@ def test_changes_are_told_apart(repository):
     state = git_state(repository.root)
 
     assert state.dirty is True
-    assert state.untracked == ("notes.txt", "scratch/")
+    assert state.untracked == ("notes.txt", "scratch/one.txt")
     assert b"+alpha = 3" in state.diff
     assert b"beta" not in state.diff
     assert b"+beta = 2" in state.staged
@@ -334,11 +334,28 @@ def test_many_untracked_files(repository, monkeypatch):
     assert state.notes == ("untracked: only the first 3 names are kept",)
 
 
+def test_untracked_files_that_take_long_are_named_by_their_folders(repository, fake_git, monkeypatch):
+    monkeypatch.setitem(module._PATIENCE, "untracked", 0.3)
+    git = shutil.which("git")
+    fake_git(f'case "$*" in *ls-files*) exec sleep 600;; esac; exec {git} "$@"')
+    repository.write("notes.txt", "x")
+    repository.write("data/deep/one.bin", "x")
+    begin = time.monotonic()
+
+    state = git_state(repository.root, timeout=60)
+
+    assert time.monotonic() - begin < 30
+    assert state.untracked == ("data/", "notes.txt")
+    assert state.notes == ("git untracked: cut, because git did not finish within 0.3 s",)
+    assert state.dirty is False
+
+
 def test_cut_overview_says_only_what_is_certain(repository, monkeypatch):
     """A record cut in its middle is dropped, and a tree not fully seen is not called clean."""
     for number in range(50):
         repository.write(f"untracked-{number:02}.txt", "")
     monkeypatch.setitem(module._LIMITS, "overview", 200)
+    monkeypatch.setitem(module._LIMITS, "untracked", 200)
 
     state = git_state(repository.root)
 
@@ -392,7 +409,7 @@ def test_hanging_git_is_killed(repository, fake_git, tmp_path):
     assert (state.commit, state.dirty) == (None, None)
     assert "git diff: cut, because git did not finish within 0.5 s" in state.notes
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
-    assert len(pids) == 5
+    assert len(pids) == 6
     assert not [pid for pid in pids if _is_running(pid)]
 
 
