@@ -182,7 +182,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         ``auto``: whoever comes across a catalog of many small objects folds some of them into larger ones, in the background
         of a search or at the close of a store that was written. ``never``: only ``compact()`` does.
     provenance
-        Whether to collect argv, git state, environment and package versions at the start of a run.
+        Whether to collect argv, git state, environment and package versions at the start of a run. Of argv and environment,
+        values whose name looks like that of a secret are masked, and URLs lose credentials and query.
     environment
         Patterns (``fnmatch``) of environment variables that are recorded as params.
     pickler

@@ -6,14 +6,19 @@ import os
 import sys
 from typing import Any, Literal
 
+from aqrec.provenance._redaction import redact_arguments
 from aqrec.provenance._text import storable
 
 __all__ = ["argv_text", "source_name", "source_type"]
 
 
 def argv_text() -> str:
-    """Return the command line (Qlib's param ``cmd-sys.argv``): arguments joined by spaces, not quoted."""
-    return storable(" ".join(_argv()))
+    """Return the command line (Qlib's param ``cmd-sys.argv``): arguments joined by spaces, not quoted.
+
+    Secrets stay out, by the rules of `selected_environment` for names and URLs: ``--password=…``, ``--token X``,
+    ``db.password=…`` become ``***``.
+    """
+    return storable(" ".join(redact_arguments(_argv())))
 
 
 def source_type() -> Literal["NOTEBOOK", "LOCAL"]:

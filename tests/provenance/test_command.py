@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,55 @@ def test_arguments_are_joined_as_typed(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["qrun", "my config.yaml", ""])
 
     assert argv_text() == "qrun my config.yaml "
+
+
+@pytest.mark.parametrize(
+    ("argv", "kept"),
+    [
+        ("run.py --password=hunter2", "run.py --password=***"),
+        ("run.py --password hunter2 --lr 0.1", "run.py --password *** --lr 0.1"),
+        ("run.py --use-token --lr 0.1", "run.py --use-token --lr 0.1"),
+        ("run.py -token=-x=1 x", "run.py -token=*** x"),
+        ("run.py db.password=a:b@c&d", "run.py db.password=***"),
+        ("env AWS_SECRET_ACCESS_KEY=x/y lr=1", "env AWS_SECRET_ACCESS_KEY=*** lr=1"),
+        ("run.py api_key:x lr:1", "run.py api_key:*** lr:1"),
+        ("run.py --db postgres://me:pw@host/db", "run.py --db postgres://host/db"),
+        ("run.py --db=https://host/a?sig=1 b", "run.py --db=https://host/a b"),
+        ("run.py data/tokens.csv --out s3://bucket/keys", "run.py data/tokens.csv --out s3://bucket/keys"),
+        ("run.py --monitor loss C:/x", "run.py --monitor loss C:/x"),
+    ],
+)
+def test_secrets_of_the_command_line_stay_out(monkeypatch, argv, kept):
+    monkeypatch.setattr(sys, "argv", argv.split(" "))
+
+    assert argv_text() == kept
+
+
+@pytest.mark.parametrize(
+    ("argument", "kept"),
+    [
+        ("--password=two words, and more", "--password=***"),
+        ("host=x password=y user=z", "host=x password=*** user=z"),
+        ("{'api_key': 'x y', 'lr': 1}", "{'api_key': ***, 'lr': 1}"),
+        ('{"token":"x","lr":1}', '{"token":***,"lr":1}'),
+        ("db={user: a, password: b}", "db={user: a, password: ***}"),
+        ("--conn=Password=y;Port=1", "--conn=Password=***;Port=1"),
+        ("--conn=Server=x;Password=y;Port=1", "--conn=Server=x;Password=***;Port=1"),
+        ("=" * 9 + "key", "=" * 9 + "key"),
+    ],
+)
+def test_secrets_inside_of_an_argument_stay_out(monkeypatch, argument, kept):
+    monkeypatch.setattr(sys, "argv", ["run.py", argument])
+
+    assert argv_text() == f"run.py {kept}"
+
+
+def test_a_long_argument_is_read_in_linear_time(monkeypatch):
+    for part in ("a", "a=", "key", "key ", "key=", "key:'", "-", "://"):
+        monkeypatch.setattr(sys, "argv", [part * (200_000 // len(part))])
+        begin = time.monotonic()
+        argv_text()
+        assert time.monotonic() - begin < 10, part
 
 
 @pytest.mark.parametrize(
