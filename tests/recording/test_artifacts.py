@@ -196,6 +196,35 @@ async def test_a_copied_pickle_is_not_trusted_for_having_been_copied(
             assert isinstance((await recorder.load_object("m.pkl"))[0], Thing)
 
 
+ran: list[str] = []
+
+
+def bang() -> None:
+    ran.append("bang")
+
+
+class Bomb:
+    def __reduce__(self) -> Any:
+        return bang, ()
+
+
+@pytest.mark.parametrize("size", [100, 9 << 20])
+async def test_what_replaced_the_bytes_of_an_own_pickle_does_not_run(local_url: str, size: int) -> None:
+    """A large one is not verified before it is decoded, unless it asks for trust."""
+    async with aqrec.open_recorder(local_url, experiment="e", options=options()) as recorder:
+        await recorder.save_objects(**{"m.pkl": [Thing(), bytes(size)]})
+        assert isinstance((await recorder.load_object("m.pkl"))[0], Thing)
+        place = Path(await recorder.get_local_dir(), "m.pkl")
+        bomb = pickle.dumps([Bomb(), bytes(size)])
+        place.write_bytes(bomb + bytes(max(place.stat().st_size - len(bomb), 0)))
+        assert pickle.loads(bomb)
+        assert ran == ["bang"]
+        with pytest.raises(LoadObjectError, match="damaged"):
+            await recorder.load_object("m.pkl")
+        assert ran == ["bang"]
+        ran.clear()
+
+
 async def test_what_another_process_pickled_stays_foreign_when_replacing_it_fails(
     name: str, clean: str
 ) -> None:
