@@ -23,6 +23,7 @@ from aqrec.engine._buffer import Buffer, Schema
 from aqrec.engine._failures import Failures
 from aqrec.engine._log import AppendLog, Log
 from aqrec.engine._marker import find_marker
+from aqrec.engine._opening import Opening
 from aqrec.engine._outage import Flush, Outage
 from aqrec.engine._pace import Pace, gather
 from aqrec.engine._runtime import Runtime, current_runtime
@@ -72,6 +73,7 @@ class Engine:
         self.pid = os.getpid()
         self._pump_task: asyncio.Task[None] | None = None
         self._commit_task: asyncio.Task[None] | None = None
+        self._opening = Opening()
         self._sealer: Sealer | None = None
         self.runtime: Runtime | None = None
         self._wakeup: asyncio.Event | None = None
@@ -315,9 +317,7 @@ class Engine:
         events.extend(self._routine_events(now, everything=publish))
         for at in range(0, len(events), _EVENTS_PER_FRAME):
             self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)
-        # While the journal takes nothing, events would tell of points that nobody can read.
-        if journal.ready or not journal.pending_bytes:
-            catalog.hand_over()
+        self._opening.hand_over(journal, catalog)
         self._advance(flushes, journal, catalog, now)
 
     def _encode(self, groups: dict[Schema, bytes], journal: Log) -> list[Event]:
@@ -370,16 +370,13 @@ class Engine:
             events.extend(self._summary(state) for state in changed.values() if state.changed)
             if self.buffer.dropped > self._dropped_told:
                 self._dropped_told = self.buffer.dropped
-                events.extend(self._drops())
+                # A copy: other threads create runs meanwhile.
+                states = [state for held in self._forgotten.valuerefs() if (state := held()) is not None]
+                events.extend(drops(states, self.clock, self.writer))
         if self._pace.heartbeat_due(now, beside=bool(events)):
             self._pace.last_heartbeat = now
             events.extend(self.alive.heartbeat())
         return events
-
-    def _drops(self) -> list[Event]:
-        # A copy: other threads create runs meanwhile.
-        states = [state for held in self._forgotten.valuerefs() if (state := held()) is not None]
-        return drops(states, self.clock, self.writer)
 
     def _advance(self, flushes: list[Flush], journal: Log, catalog: Log, now: float) -> None:
         """Decide who is served, and whether a commit is due."""
@@ -403,6 +400,8 @@ class Engine:
         )
         if due and self._commit_task is None:
             self._commit_task = asyncio.create_task(self._commit(journal, catalog), name="aqrec-commit")
+        elif self._commit_task is not None and self._marked:  # which may wait for the disk
+            self._opening.beside_commit(journal, catalog)
 
     async def _commit(self, journal: Log, catalog: Log) -> None:
         if not self.store.supports_append:
@@ -557,6 +556,7 @@ class Engine:
             if self._sealer is not None:
                 self._sealer.cancel()
             self._pump_task = None
+            self._opening.cancel()
             self.outage.cancel()
             for flush in (*self._flushes, *self._committing, *self._serving, *self.outage.waiting()):
                 if not flush.done.done():

@@ -195,6 +195,7 @@ class AppendLog(Log):
         self._segment: Segment | None = None
         self._handed = 0
         self._committing = asyncio.Lock()
+        self._beginning = asyncio.Lock()
         self._syncing = False
         self._written = time.time()
 
@@ -241,6 +242,12 @@ class AppendLog(Log):
         self._appender = self._segment = None
         self._handed = 0
 
+    async def begin(self) -> None:
+        """Begin a file for what waits, if there is none; raises why it cannot be."""
+        async with self._beginning:
+            if self._appender is None and self._pending:
+                await self._begin()
+
     async def _begin(self) -> None:
         # A number serves once: a file whose opening has failed may be there all the same.
         segment = self._next_segment(self._pending[0].seq)
@@ -273,31 +280,33 @@ class AppendLog(Log):
         """Commit, then `other`; a worker thread is asked once where both files are open."""
         async with self._committing, other._committing:
             begun = time.time()
-            if self._hand_on() and other._hand_on():
-                await self._sync(begun, self, other)
-            else:
+            await self._hand_on()
+            try:
+                await other._hand_on()
+            except Exception:
                 await self._commit_alone()
-                await other._commit_alone()
+                raise
+            # What came while the other's file was begun: its events may speak of it.
+            self.hand_over()
+            if self._pending and self._appender is None:
+                raise self.failed or StorageError("the journal could not be written")
+            await self._sync(begun, self, other)
 
     async def _commit_alone(self) -> None:
+        begun = time.time()
+        await self._hand_on()
+        await self._sync(begun, self)
+
+    async def _hand_on(self) -> None:
+        """Hand everything over, to a file that is begun for it if need be."""
         if not self._pending:
             return
         if self._rested:
             self._retire()
-        if self._appender is None:
-            await self._begin()
-        begun = time.time()
+        await self.begin()
         self.hand_over()
         if self._appender is None:
             raise self.failed or StorageError("the journal could not be written")
-        await self._sync(begun, self)
-
-    def _hand_on(self) -> bool:
-        """Hand over to the file that is open; return whether there is one that took it."""
-        if self._pending and self._rested:
-            self._retire()
-        self.hand_over()
-        return self.ready
 
     @staticmethod
     async def _sync(begun: float, *logs: AppendLog) -> None:
@@ -305,6 +314,8 @@ class AppendLog(Log):
         work = [
             (log, log._appender, log._handed) for log in logs if log._appender is not None and log._pending
         ]
+        if not work:
+            return
         for log, _, _ in work:
             log._syncing = True
         try:
@@ -334,7 +345,22 @@ class AppendLog(Log):
         self._settle(handed)
         self._handed -= handed
         if self._segment is not None and self._segment.size >= self._rotate:
-            await self._finish(self._segment, appender)
+            await self._turn(self._segment, appender)
+
+    async def _turn(self, segment: Segment, appender: Appender) -> None:
+        """Finish a file of which all that matters is durable; what was logged meanwhile goes to the next one at once."""
+        segment.closed = True
+        self._appender = self._segment = None
+        self._handed = 0
+        try:
+            with contextlib.suppress(AqrecError):  # the next commit tries again, and tells
+                await self.begin()
+                self.hand_over()
+            with contextlib.suppress(Exception):  # only the index is lost
+                appender.write(segment.footer())
+                await asyncio.get_running_loop().run_in_executor(None, appender.sync)
+        finally:
+            _close(appender)
 
     async def _finish(self, segment: Segment, appender: Appender) -> None:
         handed, self._handed = self._handed, 0
@@ -351,7 +377,7 @@ class AppendLog(Log):
             _close(appender)
 
     async def close(self, *, keep: Callable[[Segment], bool]) -> None:
-        async with self._committing:
+        async with self._committing, self._beginning:
             segment, appender = self._segment, self._appender
             if segment is None or appender is None:
                 return

@@ -194,7 +194,8 @@ class Store(abc.ABC):
     async def open_append(self, key: str) -> Appender:
         """Begin a growing object under a free key, else raise `AlreadyExistsError`.
 
-        The object is there, empty and durably named, when this returns. Cancelling may leave it so.
+        The object is there, empty, when this returns; its name is durable from the first `Appender.sync` on.
+        Cancelling may leave it so.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot append to {key!r}; see supports_append")
 

@@ -8,14 +8,14 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
-from aqrec.errors import ClosedError, StorageError
+from aqrec.errors import AqrecError, ClosedError, StorageError
 
 from ._abc import Appender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from aqrec.errors import AqrecError
+    from ._tree import Unsettled
 
 __all__ = ["LocalAppender", "write_all"]
 
@@ -34,15 +34,24 @@ class LocalAppender(Appender):
         Makes our error of the operating system's.
     on_close
         Called once with this appender.
+    name
+        The file's name, if it is not durable yet; the first sync settles it. Owned from now on.
     """
 
     def __init__(
-        self, fd: int, failure: Callable[[OSError], AqrecError], on_close: Callable[[LocalAppender], None]
+        self,
+        fd: int,
+        failure: Callable[[OSError], AqrecError],
+        on_close: Callable[[LocalAppender], None],
+        name: Unsettled | None = None,
     ) -> None:
         self._fd = fd
         self._failure = failure
         self._on_close = on_close
         self._broken = False
+        self._name = name
+        self._named = name is None
+        self._naming = threading.Lock()  # a second sync must not return before the name is durable either
         self._lock = (
             threading.Lock()
         )  # the store may close it, and a worker sync it, while another thread writes
@@ -59,13 +68,17 @@ class LocalAppender(Appender):
             self._broken = False
 
     def sync(self) -> None:
-        """Call fdatasync; the file's name is durable since it was opened. Writing goes on meanwhile."""
+        """Call fdatasync, and at first settle the file's name. Writing goes on meanwhile."""
         with self._lock:
             self._check()
             # A descriptor of its own: a slow disk must hold up neither `write` nor `close`.
             fd = os.dup(self._fd)
         try:
             os.fdatasync(fd)
+            if not self._named:
+                self._settle_name()
+        except AqrecError:  # it was closed or has failed meanwhile
+            raise
         except OSError as error:
             with self._lock:
                 self._broken = True
@@ -73,10 +86,27 @@ class LocalAppender(Appender):
         finally:
             os.close(fd)
 
+    def _settle_name(self) -> None:
+        with self._naming:
+            with self._lock:
+                if self._named:
+                    return
+                self._check()
+                name, self._name = self._name, None
+            if name is not None:
+                try:
+                    name.settle()
+                finally:
+                    name.close()
+            self._named = True
+
     def close(self) -> None:
         """Close the file without syncing."""
         with self._lock:
             fd, self._fd = self._fd, -1
+            name, self._name = self._name, None
+        if name is not None:
+            name.close()
         if fd >= 0:
             self._on_close(self)
             os.close(fd)

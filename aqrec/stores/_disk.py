@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import FileIO
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, cast
@@ -22,7 +22,7 @@ from ._appender import LocalAppender, write_all
 from ._files import SinkFile, SourceFile
 from ._scan import Scan, info_of
 from ._scratch import Scratch
-from ._tree import NotAFolderError, Tree, sync_folder
+from ._tree import NotAFolderError, Tree, Unsettled, sync_folder
 from ._writeback import Writeback
 
 if TYPE_CHECKING:
@@ -161,10 +161,17 @@ class Disk:
             raise failures[0]
 
     def open_append(self, key: str) -> LocalAppender:
-        """Create an empty file and open it for appending."""
+        """Create an empty file and open it for appending; its first sync makes the name durable."""
         with self._mapped("append to", key):
-            fd = self._place(key, lambda folder, name: os.open(name, _APPEND, 0o666, dir_fd=folder))
-        appender = LocalAppender(fd, partial(self._failure, "append to", key), self._appenders.discard)
+            fd, branch = self._name(
+                key, lambda folder, name: os.open(name, _APPEND, 0o666, dir_fd=folder), durably=False
+            )
+        appender = LocalAppender(
+            fd,
+            partial(self._failure, "append to", key),
+            self._appenders.discard,
+            Unsettled(self._tree, branch),
+        )
         self._appenders.add(appender)
         return appender
 
@@ -195,17 +202,25 @@ class Disk:
         return fd, status
 
     def _place(self, key: str, place: Callable[[int, str], T]) -> T:
-        """Call `place` with the open folder of `key` and the name in it, and make that name durable.
+        """Call `place` with the open folder of `key` and the name in it, and make that name durable."""
+        result, branch = self._name(key, place)
+        with branch:
+            self._tree.settle(branch)
+        return result
+
+    def _name(self, key: str, place: Callable[[int, str], T], *, durably: bool = True) -> tuple[T, Branch]:
+        """Call `place` with the open folder of `key` and the name in it; return its result and the folder, still open.
 
         Other processes may remove the folder before the name is in it, for it is empty then.
         """
         *parts, name = key.split("/")
         for _ in range(_ATTEMPTS):
             try:
-                branch = self._tree.make(parts)
+                branch = self._tree.make(parts, durably=durably)
             except FileNotFoundError:
                 continue
-            with branch:
+            with ExitStack() as closing:
+                closing.push(branch)
                 try:
                     result = place(branch.folder, name)
                 except FileNotFoundError:
@@ -220,8 +235,8 @@ class Disk:
                 except BaseException:
                     self._tree.prune(branch)
                     raise
-                sync_folder(branch.folder)
-                return result
+                closing.pop_all()
+                return result, branch
         raise OSError(errno.ESTALE, "its folder is removed again and again")
 
     def _is_object(self, branch: Branch, name: str, key: str) -> bool:

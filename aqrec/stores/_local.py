@@ -142,7 +142,7 @@ class LocalStore(Store):
         return await self._jobs.run(partial(self._disk.get_with, key, read, stop), on_cancel=stop.set)
 
     async def open_append(self, key: str) -> Appender:
-        """Create an empty file, durably, and open it for appending; see `Store.open_append`."""
+        """Create an empty file and open it for appending; see `Store.open_append`."""
         check_key(key)
         return await self._jobs.run(partial(self._disk.open_append, key), discard=LocalAppender.close)
 

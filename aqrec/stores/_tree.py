@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Branch", "NotAFolderError", "Tree", "sync_folder"]
+__all__ = ["Branch", "NotAFolderError", "Tree", "Unsettled", "sync_folder"]
 
 FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC  # the root itself may be a link
@@ -28,13 +28,17 @@ class NotAFolderError(OSError):
 
 
 class Branch:
-    """The open folders from the root down to one of them; a context manager that closes them."""
+    """The open folders from the root down to one of them; a context manager that closes them.
 
-    __slots__ = ("fds", "parts")
+    `unsynced` are the folders whose names are not durable yet: depth of the folder they are in, path, identity.
+    """
+
+    __slots__ = ("fds", "parts", "unsynced")
 
     def __init__(self, root: int) -> None:
         self.fds = [root]
         self.parts: list[str] = []
+        self.unsynced: list[tuple[int, str, tuple[int, int]]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -87,8 +91,10 @@ class Tree:
             raise
         return branch
 
-    def make(self, parts: Sequence[str]) -> Branch:
-        """Open a folder for writing, and make what is missing; all their names are durable on return.
+    def make(self, parts: Sequence[str], *, durably: bool = True) -> Branch:
+        """Open a folder for writing, and make what is missing.
+
+        All their names are durable on return, or else, but for the root's own, once `settle` is done.
 
         Raises
         ------
@@ -101,10 +107,26 @@ class Tree:
         try:
             for part in parts:
                 self._enter(branch, part)
+                if durably:
+                    self._settle_folders(branch)
         except BaseException:
             branch.__exit__()
             raise
         return branch
+
+    def settle(self, branch: Branch) -> None:
+        """Make the names of the folders of `branch` durable, and those in the lowest."""
+        self._settle_folders(branch)
+        sync_folder(branch.folder)
+
+    def _settle_folders(self, branch: Branch) -> None:
+        while branch.unsynced:
+            depth, path, identity = branch.unsynced[0]
+            sync_folder(branch.fds[depth])
+            del branch.unsynced[0]
+            if len(self._durable) >= _KNOWN_FOLDERS:
+                self._durable.clear()
+            self._durable[path] = identity
 
     def prune(self, branch: Branch) -> None:
         """Remove the folders of `branch` that are empty, from the lowest up to, and not with, the root.
@@ -143,10 +165,7 @@ class Tree:
         status = os.fstat(fd)
         path, identity = "/".join(branch.parts), (status.st_dev, status.st_ino)
         if made or self._durable.get(path) != identity:
-            sync_folder(parent)
-            if len(self._durable) >= _KNOWN_FOLDERS:
-                self._durable.clear()
-            self._durable[path] = identity
+            branch.unsynced.append((len(branch.parts) - 1, path, identity))
 
     def _make_root(self) -> int:
         try:
@@ -154,6 +173,22 @@ class Tree:
         except FileNotFoundError:
             _make_durably(self.root)
             return os.open(self.root, _ROOT)
+
+
+class Unsettled:
+    """The folders of a name that is there and not durable yet, held open until it is."""
+
+    def __init__(self, tree: Tree, branch: Branch) -> None:
+        self._tree = tree
+        self._branch = branch
+
+    def settle(self) -> None:
+        """Make the name durable, and those of the folders it is in."""
+        self._tree.settle(self._branch)
+
+    def close(self) -> None:
+        """Close the folders."""
+        self._branch.__exit__()
 
 
 def sync_folder(fd: int) -> None:

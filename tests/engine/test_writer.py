@@ -3,9 +3,11 @@
 import asyncio
 import gc
 import io
+import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +202,42 @@ async def test_journals_rotate_under_a_load_that_never_pauses(tmp_path: Path) ->
                 await asyncio.sleep(0.002)
         await recorder.end_run()
     assert await read(str(tmp_path), recorder.id, "loss") == [(n, float(n)) for n in range(step)]
+
+
+async def test_what_is_logged_reaches_the_operating_system_while_the_disk_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of new files and folders wait for the disk, the calls do not, and `flush` waits for both."""
+    async with aqrec.ExperimentManager(str(tmp_path), options=options()) as manager:
+        await manager.create_exp("e")
+    answers = threading.Event()
+
+    def held(real: Callable[[int], None]) -> Callable[[int], None]:
+        def call(fd: int) -> None:
+            assert answers.wait(60)
+            real(fd)
+
+        return call
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(os, name, held(getattr(os, name)))
+    async with aqrec.ExperimentManager(str(tmp_path), options=options(journal_bytes=4096)) as manager:
+        recorder = await start(manager)
+        flushed = None
+        try:
+            for step in range(400):
+                recorder.log_metrics(step=step, loss=step)
+                if step == 200:
+                    flushed = asyncio.create_task(recorder.flush())
+                await asyncio.sleep(0)
+            async with asyncio.timeout(60):
+                while [n for n, _ in await read(str(tmp_path), recorder.id, "loss")] != list(range(400)):
+                    await asyncio.sleep(0.02)
+            assert flushed is not None
+            assert not flushed.done()
+        finally:
+            answers.set()
+        await flushed
 
 
 async def test_the_journal_is_freed_when_its_runs_are_sealed(counted: Counted) -> None:

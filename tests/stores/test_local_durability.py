@@ -1,6 +1,7 @@
 """What a power loss leaves of the local store: a model of a disk that keeps only what was synced."""
 
 import asyncio
+import errno
 import os
 import stat
 import threading
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from aqrec.errors import StorageError
 from aqrec.stores import LocalStore, Store
 
 pytestmark = pytest.mark.usefixtures("unfinished_files")
@@ -113,7 +115,9 @@ def disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Disk:
 
 
 async def _append(store: Store, key: str) -> None:
-    (await store.open_append(key)).close()
+    appender = await store.open_append(key)
+    appender.sync()
+    appender.close()
 
 
 WRITES: dict[str, Callable[[Store, str], Awaitable[object]]] = {
@@ -124,6 +128,7 @@ WRITES: dict[str, Callable[[Store, str], Awaitable[object]]] = {
 }
 
 
+@pytest.mark.blocks_loop("appenders block")
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 async def test_a_write_that_returned_survives(
     write: Callable[[Store, str], Awaitable[object]], disk: Disk, tmp_path: Path
@@ -171,6 +176,48 @@ async def test_appended_bytes_survive_from_the_sync_on(disk: Disk, tmp_path: Pat
     assert not disk.is_safe
     appender.sync()
     assert disk.is_safe
+    appender.close()
+    await store.aclose()
+
+
+@pytest.mark.blocks_loop("appenders block")
+async def test_appending_begins_without_waiting_for_the_disk(disk: Disk, tmp_path: Path) -> None:
+    """The names of file and folders become durable with the first bytes, and only once."""
+    store = LocalStore(tmp_path)
+    await store.put("first", b"1")
+    before = disk.syncs
+    appender = await store.open_append("a/b/journal")
+    appender.write(b"data")
+    assert disk.syncs == before
+    assert not disk.is_safe
+    appender.sync()
+    assert disk.is_safe
+    assert disk.syncs == before + 4  # the file, and three folders
+    appender.sync()
+    assert disk.syncs == before + 5
+    appender.close()
+    await store.aclose()
+
+
+@pytest.mark.blocks_loop("appenders block")
+async def test_an_appender_whose_name_could_not_be_synced_takes_nothing_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next sync would succeed, but nothing says that it has reached the disk."""
+
+    def fail(fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    store = LocalStore(tmp_path)
+    appender = await store.open_append("a/journal")
+    appender.write(b"data")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(StorageError, match="the disk may be failing"):
+            appender.sync()
+    for call in (appender.sync, lambda: appender.write(b"more")):
+        with pytest.raises(StorageError, match="begin a new object"):
+            call()
     appender.close()
     await store.aclose()
 
