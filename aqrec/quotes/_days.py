@@ -76,7 +76,7 @@ def day_array(days: Any, what: str) -> Days:
         else:
             codes, distinct = pd.factorize(given)
             known = [as_day(moment, f"{what}: each") for moment in distinct]
-            values = np.array([*known, np.datetime64("NaT")], dtype="datetime64[ns]")
+            values = np.array([*known, np.datetime64("NaT", "ns")], dtype="datetime64[ns]")
             index = pd.DatetimeIndex(values[codes])
     except (TypeError, ValueError) as error:
         if isinstance(error, InvalidValueError):
