@@ -23,6 +23,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -48,8 +49,6 @@ __all__ = ["Archived", "ArchivedRun", "archive"]
 _SMALL: Final = 4 << 20
 """Up to this size, bytes, an object is copied through memory"""
 _AT_ONCE: Final = 4
-_LARGE_AT_ONCE: Final = 2
-"""Large objects that are copied at once: each keeps two worker threads"""
 _BATCH: Final = 64
 _BATCH_BYTES: Final = 1 << 28
 _LEAST_PACKED: Final = 4_096
@@ -64,6 +63,18 @@ _ENDINGS: Final = (
 """Of what is compressed already"""
 _LONG: Final = 1_800_000
 """ms after which it is looked whether copies are still there; what `gc` deletes is older"""
+
+
+_streams: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+
+def _streaming() -> asyncio.Semaphore:
+    """Return what lets one object at a time be copied as a stream on the running loop: it keeps two of its few worker threads."""
+    loop = asyncio.get_running_loop()
+    found = _streams.get(loop)
+    if found is None:
+        found = _streams[loop] = asyncio.Semaphore(1)
+    return found
 
 
 class ArchivedRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,7 +208,7 @@ class _Move:
         self._compress = compress
         self._identity = new_id()
         self._small = asyncio.Semaphore(_AT_ONCE)
-        self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._large = _streaming()
         self._notes: dict[str, str] = {}
         self._sure = True
         """Whether nothing is left without a reference"""

@@ -277,12 +277,15 @@ async def test_compressed_artifacts_are_read_as_they_were_saved(tmp_path: Path) 
         await archive(url, back=True, compress=True)
 
 
-async def test_several_may_move_at_once() -> None:
+async def test_several_may_move_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as streams, each of which keeps two of the few worker threads."""
+    monkeypatch.setattr(_archive, "_SMALL", 0)
     url, store = await lab()
     to, cold = aged(append=False)
     for back in (False, True, False):
-        urls = [url, elsewhere(store), elsewhere(store)]
-        done = await asyncio.gather(*(archive(each, to, back=back, dry_run=False) for each in urls))
+        urls = [url, *(elsewhere(store) for _ in range(4))]
+        moves = (archive(each, to, back=back, dry_run=False) for each in urls)
+        done = await asyncio.wait_for(asyncio.gather(*moves), 30)
         assert max(one.moved for one in done) > 0
         await all_is_there(url)
         await store.age(30 * DAY)
