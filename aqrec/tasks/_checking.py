@@ -17,10 +17,12 @@ from aqrec.tasks._documents import Document, Path, Problems
 from aqrec.tasks._instances import Named, factory_of, module_of, named, parameters, pickle_path
 from aqrec.tasks._order import Found, check_order
 from aqrec.tasks._reading import BASE
-from aqrec.tasks._records import in_templates, market_of_qlib, record_factory
+from aqrec.tasks._records import in_templates, market_of_qlib, record_factory, trades
 from aqrec.tasks._trading import TradingCheck, is_trading
+from aqrec.tasks._trial import tried
 from aqrec.tasks._types import expectation
 from aqrec.templates._backtest_plan import backtest_plan, check_prices
+from aqrec.templates._plan import Template
 
 __all__ = ["check_task", "check_workflow", "has_qlib"]
 
@@ -174,7 +176,12 @@ class _Check:
             return nothing
         if is_trading(factory):
             TradingCheck(self.problems, self._known, self._arguments).record(path, kwargs)
-        return Found(path, factory, kwargs)
+        made = None
+        if isinstance(factory, type) and issubclass(factory, Template) and not _is_ours(factory):
+            made, mismatch = tried(factory, kwargs)
+            if mismatch is not None:
+                self.problems.add((*path, "kwargs"), f"{_name(factory)} does not fit: {mismatch}", key=True)
+        return Found(path, factory, kwargs, made)
 
     def _prices(self, records: Iterable[Found]) -> None:
         """Look for the prices of those records that trade, as running the workflow will."""
@@ -183,14 +190,19 @@ class _Check:
         settings = config.get("qlib_init")
         if not isinstance(settings, Mapping | None):
             return
-        if market_of_qlib(settings) or self._may_give_prices(dataset):
-            return
-        for path, factory, kwargs in records:
-            if factory is None or not is_trading(factory) or kwargs.get("quotes") is not None:
+        priced = bool(market_of_qlib(settings)) or self._may_give_prices(dataset)
+        for path, factory, kwargs, made in records:
+            if factory is None or not is_trading(factory) or (priced and trades(factory, kwargs)):
+                continue
+            if made is None and kwargs.get("quotes") is not None:
                 continue
             try:
-                plan = backtest_plan(
-                    kwargs.get("config"), None, None, None, quotes=None, region="cn", qlib_compat=False
+                plan = (
+                    made.plan
+                    if made is not None
+                    else backtest_plan(
+                        kwargs.get("config"), None, None, None, quotes=None, region="cn", qlib_compat=False
+                    )
                 )
                 check_prices(_name(factory), plan)
             except InvalidInputError as error:
@@ -390,6 +402,10 @@ def _near(key: Any, known: Collection[str]) -> str:
 
 def _is_qlib(wanted: Named | None) -> bool:
     return wanted is not None and isinstance(wanted.module, str) and wanted.module.split(".", 1)[0] == "qlib"
+
+
+def _is_ours(factory: type) -> bool:
+    return factory.__module__.partition(".")[0] == "aqrec"
 
 
 def _kwargs(config: Any) -> Any:

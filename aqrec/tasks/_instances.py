@@ -27,6 +27,7 @@ __all__ = [
     "make",
     "module_of",
     "named",
+    "named_parameters",
     "parameters",
     "pickle_path",
 ]
@@ -186,21 +187,63 @@ def parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter] | No
         signature = inspect.signature(factory)
     except (TypeError, ValueError):  # written in C
         return None
-    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         return None
-    return {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in kinds}
+    return _by_name(signature)
 
 
 def accepted(factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those arguments that a class or function has parameters for."""
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        return {}
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        return dict(kwargs)
-    return {key: value for key, value in kwargs.items() if key in signature.parameters}
+    """Return those arguments that a class or function has parameters for.
+
+    One with ``**`` hands arguments on, so of a class whatever an ``__init__`` names that they come to. Where all of
+    them have ``**``, or of a function, that is any argument.
+    """
+    names, swallows = _taken(factory)
+    return {key: value for key, value in kwargs.items() if swallows or key in names}
+
+
+def named_parameters(factory: Callable[..., Any]) -> set[str]:
+    """Return the parameters that a class or function names, or the classes that it hands its arguments on to.
+
+    Not those that it gives these classes itself.
+    """
+    return _taken(factory)[0]
+
+
+def _taken(factory: Callable[..., Any]) -> tuple[set[str], bool]:
+    """Return the names of parameters, and whether any other argument can be given."""
+    names: set[str] = set()
+    filled: set[str] = set()
+    for one in (factory, *_initialisers(factory)):
+        try:
+            signature = inspect.signature(one)
+        except (TypeError, ValueError):  # written in C
+            return names, False
+        kinds = {parameter.kind for parameter in signature.parameters.values()}
+        names |= _by_name(signature).keys() - filled - {"self"}
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            return names, False
+        filled |= _texts(one)
+    return names, True
+
+
+def _by_name(signature: inspect.Signature) -> dict[str, inspect.Parameter]:
+    kinds = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+    return {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in kinds}
+
+
+def _texts(function: Callable[..., Any]) -> set[str]:
+    """Return the texts in the code of a function: what it gives by name beside its ``**`` is among them."""
+    constants = getattr(getattr(inspect.unwrap(function), "__code__", None), "co_consts", ())
+    parts = [part for found in constants for part in (found if isinstance(found, tuple) else (found,))]
+    return {part for part in parts if isinstance(part, str)}
+
+
+def _initialisers(factory: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """Return what makes the instances of a class, the class's own first."""
+    if not isinstance(factory, type):
+        return []
+    return [vars(cls)["__init__"] for cls in factory.__mro__[:-1] if "__init__" in vars(cls)]
 
 
 def fill_placeholder(config: Any, config_extend: Mapping[str, Any]) -> Any:

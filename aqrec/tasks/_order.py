@@ -23,11 +23,14 @@ class Found(NamedTuple):
         Its class, or whatever makes it; None if that is wrong or cannot be told.
     kwargs
         Its arguments.
+    made
+        The record, made on trial; None if that was not tried or cannot be told.
     """
 
     path: Path
     factory: Callable[..., Any] | None
     kwargs: Mapping[str, Any]
+    made: Any = None
 
 
 def check_order(problems: Problems, records: Sequence[Found]) -> None:
@@ -36,7 +39,7 @@ def check_order(problems: Problems, records: Sequence[Found]) -> None:
     Behind a record that is no template nothing is noted: nobody knows what it makes.
     """
     made: set[str] = set()
-    for number, (path, factory, kwargs) in enumerate(records):
+    for number, (path, factory, kwargs, _) in enumerate(records):
         if not (isinstance(factory, type) and issubclass(factory, Template)):
             return
         if kwargs.get("on_missing", "raise") == "raise":
@@ -47,7 +50,7 @@ def check_order(problems: Problems, records: Sequence[Found]) -> None:
                 continue
             if lacking:
                 file, maker = next(iter(lacking.items()))
-                later = [place for place, other, _ in records[number:] if _makes(other, file)]
+                later = [found for found in records[number:] if _makes(found.factory, file)]
                 problems.add(
                     path,
                     f"{factory.__name__} needs {file!r}, which {maker.__name__} makes: "

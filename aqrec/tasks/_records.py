@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from aqrec.tasks._instances import Named, accepted, factory_of, look_up, named, parameters
+from aqrec.tasks._instances import Named, accepted, factory_of, look_up, named, named_parameters, parameters
 
 __all__ = [
     "TEMPLATE_MODULES",
@@ -67,23 +67,17 @@ def record_arguments(
 
     It gets the model, the data set and the prices of `market` if it takes them and its config does not give them.
     """
+    priced_by = named_parameters(factory)
     around = {
         **accepted(factory, {"model": model, "dataset": dataset}),
-        **{key: value for key, value in (market or {}).items() if key in _named_parameters(factory)},
+        **{key: value for key, value in (market or {}).items() if key in priced_by},
     }
     return {**around, **given}
 
 
 def trades(factory: Callable[..., Any], given: Mapping[str, Any]) -> bool:
     """Whether a record takes prices that its config does not give."""
-    return "quotes" in _named_parameters(factory) and "quotes" not in given
-
-
-def _named_parameters(factory: Callable[..., Any]) -> Collection[str]:
-    try:
-        return inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # written in C
-        return ()
+    return "quotes" in named_parameters(factory) and "quotes" not in given
 
 
 def market_of_qlib(settings: Mapping[str, Any] | None) -> dict[str, Any]:

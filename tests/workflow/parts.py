@@ -9,7 +9,7 @@ import pandas as pd
 
 import aqrec.sync.templates
 from aqrec.serialization import Serializable
-from aqrec.templates import ACRecordTemp, SignalRecord
+from aqrec.templates import ACRecordTemp, PortAnaRecord, SignalRecord
 
 __all__ = [
     "AsyncMean",
@@ -18,8 +18,11 @@ __all__ = [
     "Failing",
     "LastDay",
     "Mean",
+    "NoPrices",
     "NotARecord",
+    "OwnPrices",
     "Panel",
+    "Portfolio",
     "PricedPanel",
     "Waiting",
     "mean",
@@ -133,15 +136,42 @@ class LastDay(aqrec.sync.templates.ACRecordTemp):
 
 
 class AsyncNote(ACRecordTemp):
-    """A record that awaits."""
+    """A record that awaits, and hands on what it is given."""
 
     depend_cls = SignalRecord
+
+    def __init__(self, recorder: Any, **keywords: Any) -> None:
+        super().__init__(recorder, **keywords)
 
     def list(self) -> list[str]:
         return ["note.json"]
 
     async def _generate(self) -> Any:
         return {"note.json": len(await self.load("pred.pkl"))}
+
+
+class Portfolio(aqrec.sync.templates.PortAnaRecord):
+    """Takes the model, and hands on what else it is given."""
+
+    artifact_path = "mine"
+
+    def __init__(self, recorder: Any, model: Any, **keywords: Any) -> None:
+        super().__init__(recorder, **keywords)
+        self.model = model
+
+
+class OwnPrices(PortAnaRecord):
+    """Hands on what it is given beside prices of its own."""
+
+    artifact_path = "own"
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, quotes=PricedPanel(days=6).quotes(), **keywords)
+
+
+class NoPrices(PortAnaRecord):
+    def __init__(self, recorder: Any, config: Any = None) -> None:
+        super().__init__(recorder, config)
 
 
 class NotARecord:

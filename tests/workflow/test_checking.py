@@ -309,6 +309,40 @@ def test_a_portfolio_record_without_prices_is_told(tmp_path: Path) -> None:
     blocking.check(tmp_path / "w.yaml")
 
 
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("AsyncNote, kwargs: {skip_exist: true}", "does not fit: ACRecordTemp.__init__() got an unexpected"),
+        ("OwnPrices, kwargs: {quotes: q.csv}", "got multiple values for keyword argument 'quotes'"),
+        (
+            "Portfolio, kwargs: {plot: true}",
+            "does not fit: PortAnaRecord.__init__() got an unexpected keyword",
+        ),
+        ("Portfolio", "Portfolio has no prices to trade at"),
+        ("NoPrices", "NoPrices has no prices to trade at"),
+    ],
+)
+def test_records_that_would_fail_after_the_training_are_told(
+    tmp_path: Path, record: str, message: str
+) -> None:
+    text = (
+        f"{GOOD}  record:\n    - SignalRecord\n    - {{module_path: tests.workflow.parts, class: {record}}}\n"
+    )
+    told = found(tmp_path, text)
+    assert any(message in said and line == 6 for line, said in told), told
+
+
+def test_records_that_hand_their_arguments_on_are_good(tmp_path: Path) -> None:
+    for record in (
+        "AsyncNote, kwargs: {skip_existing: true}",
+        "OwnPrices",
+        "Portfolio, kwargs: {quotes: <PRED>}",
+    ):
+        text = f"{GOOD}  record:\n    - SignalRecord\n    - {{module_path: tests.workflow.parts, class: {record}}}\n"
+        (tmp_path / "w.yaml").write_text(text)
+        blocking.check(tmp_path / "w.yaml")
+
+
 def test_records_that_come_before_what_they_need_are_told(tmp_path: Path) -> None:
     text = f"""{GOOD}  record:
     - class: SigAnaRecord

@@ -150,9 +150,18 @@ def test_objects_may_stand_for_their_configs(face: Face) -> None:
     assert recorder.list_metrics()["last"] == pytest.approx(3 * dataset._rows["x"].iloc[-2])
 
 
-def test_a_data_set_may_tell_the_prices_to_trade_on(face: Face) -> None:
-    record = {
-        "class": "PortAnaRecord",
+@pytest.mark.parametrize(
+    ("record", "folder"),
+    [
+        ("PortAnaRecord", "portfolio_analysis"),
+        (f"{PARTS}.Portfolio", "mine"),
+        (f"{PARTS}.OwnPrices", "own"),
+    ],
+)
+def test_a_data_set_may_tell_the_prices_to_trade_on(face: Face, record: str, folder: str) -> None:
+    """A record of one's own may hand its arguments on, or have prices of its own."""
+    config = {
+        "class": record,
         "kwargs": {
             "config": {
                 "strategy": {
@@ -170,9 +179,9 @@ def test_a_data_set_may_tell_the_prices_to_trade_on(face: Face) -> None:
             }
         },
     }
-    task = {**TASK, "dataset": f"{PARTS}.PricedPanel", "record": [TASK["record"][0], record]}
+    task = {**TASK, "dataset": f"{PARTS}.PricedPanel", "record": [TASK["record"][0], config]}
     recorder = face("task_train", task, "alpha", uri=face.uri)
-    report = recorder.load_object("portfolio_analysis/report_normal_1day.pkl")
+    report = recorder.load_object(f"{folder}/report_normal_1day.pkl")
     assert len(report) == 4
     assert report["value"].iloc[-1] > 0
 
