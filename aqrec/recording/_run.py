@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from aqrec.engine import RunState
     from aqrec.format._parquet import HistoryPart
 
-__all__ = ["Point", "Run", "end_status"]
+__all__ = ["Point", "Run", "check_status", "end_status"]
 
 logger = logging.getLogger("aqrec")
 
@@ -75,6 +75,12 @@ def end_status(error: BaseException | None) -> tuple[str, str]:
     if isinstance(error, SystemExit) and error.code in (None, 0):
         return STATUS_FI, "sys.exit"
     return STATUS_FA, f"{type(error).__name__}: {error}"[:500]
+
+
+def check_status(status: str) -> None:
+    """Raise `InvalidValueError` if there is no such status."""
+    if status not in STATUSES:
+        raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
 
 
 _runs: WeakSet[Run] = WeakSet()
@@ -289,8 +295,7 @@ class Run:
 
         `started` and `ended`, ms since epoch, are for a run that took place elsewhere; default: it ends now.
         """
-        if status not in STATUSES:
-            raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
+        check_status(status)
         engine = self.engine
         if self.background is not None:
             done, _ = await asyncio.wait([self.background], timeout=_BACKGROUND_TIMEOUT)

@@ -9,7 +9,7 @@ from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording import _files as files
 from aqrec.recording._histories import HistoryForm, Part, histories, history
-from aqrec.recording._run import Point, end_status
+from aqrec.recording._run import Point, check_status, end_status
 from aqrec.recording._views import RecorderView
 
 if TYPE_CHECKING:
@@ -66,8 +66,10 @@ class Recorder(RecorderView):
         """End the run with `status`.
 
         Waits until everything recorded is durable and sealed. Cancelling stops the wait, not the end. Storage
-        failures are logged and counted; with ``Options.strict`` they raise `StorageError`.
+        failures are logged and counted; with ``Options.strict`` they raise `StorageError`. Raises `InvalidValueError`
+        for an unknown `status`; the run goes on then.
         """
+        check_status(status)
         _active.deactivate(self._run)
         self._call(self._run.end(status), shield=True)
 
