@@ -9,6 +9,7 @@ from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._calls import ExperimentCalls, start_exp
 from aqrec.recording._recorder import Recorder
+from aqrec.recording._starting import Starting
 from aqrec.stores import redact_url
 
 if TYPE_CHECKING:
@@ -38,9 +39,14 @@ class Started:
         self._recorder: Recorder | None = None
 
     async def __aenter__(self) -> Experiment:
-        experiment = await start_exp(self._store, **self._start)
-        self._recorder = await experiment.get_recorder()
-        return experiment
+        starting = Starting(self._store.session)
+        try:
+            experiment = await start_exp(self._store, **self._start, starting=starting)
+            self._recorder = await experiment.get_recorder()
+            return experiment
+        except BaseException as error:
+            await starting.agive_up(error)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -166,14 +166,14 @@ class OpenRecorder:
         self._recorder: Recorder | None = None
 
     async def __aenter__(self) -> Recorder:
-        await self._manager.__aenter__()
         try:
+            await self._manager.__aenter__()
             experiment = await self._manager.start_exp(**self._start)
             self._recorder = await experiment.get_recorder()
-        except BaseException:
-            await self._manager.aclose()
+            return self._recorder
+        except BaseException as error:
+            await self._manager.__aexit__(type(error), error, error.__traceback__)
             raise
-        return self._recorder
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

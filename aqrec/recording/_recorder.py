@@ -11,6 +11,7 @@ from aqrec.recording import _artifacts as artifacts
 from aqrec.recording import _files as files
 from aqrec.recording._histories import HistoryForm, Part, histories, history
 from aqrec.recording._run import Point, check_status, end_status
+from aqrec.recording._starting import Starting
 from aqrec.recording._views import RecorderView
 
 if TYPE_CHECKING:
@@ -44,8 +45,13 @@ class Recorder(RecorderView):
     """
 
     async def __aenter__(self) -> Self:
-        await self.start_run()
-        return self
+        starting = Starting(self._run.session)
+        try:
+            await self._start(starting)
+            return self
+        except BaseException as error:
+            await starting.agive_up(error)
+            raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -58,11 +64,14 @@ class Recorder(RecorderView):
 
         Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
         """
+        return await self.__aenter__()
+
+    async def _start(self, starting: Starting) -> None:
         session = self._run.session
         if not session.prepared:
             await self._call(session.prepare())
+        starting.run = self._run
         _active.begin(self._run)
-        return self
 
     async def end_run(self, status: str = STATUS_FI) -> None:
         """End the run with `status`.

@@ -6,7 +6,7 @@ Coroutines run on the engine thread.
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import (
     ExpAlreadyExistError,
@@ -27,10 +27,12 @@ from aqrec.format._records import (
     RunCreated,
 )
 from aqrec.reading import ExperimentDocument, Selection
-from aqrec.recording._provenance import begin_run
 from aqrec.recording._remembered import refuse_partial
 from aqrec.recording._run import Run
 from aqrec.recording._session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
 
 __all__ = ["DEFAULT_RECORDER_NAME", "ExperimentRef", "Workspace"]
 
@@ -149,6 +151,7 @@ class Workspace:
 
     async def start_run(
         self,
+        begin: Callable[[Run], Awaitable[None]],
         *,
         experiment_id: str | None = None,
         experiment_name: str | None = None,
@@ -157,7 +160,7 @@ class Workspace:
         resume: bool = False,
         parent: str | None = None,
     ) -> tuple[ExperimentRef, Run]:
-        """Start a new run, or resume one by id or name (an unknown one becomes new)."""
+        """Start a new run, or resume one by id or name (an unknown one becomes new); `begin` sets it RUNNING."""
         await self.session.prepare()
         experiment = await self.find_experiment(experiment_id, experiment_name, create=True)
         if resume and (recorder_id is not None or recorder_name is not None):
@@ -171,7 +174,7 @@ class Workspace:
                 experiment = ExperimentRef(self, doc.experiment_id, doc.experiment_name)
         else:
             run = await self.create_run(experiment, recorder_name, recorder_id, parent)
-        begin_run(run)
+        await begin(run)
         return experiment, run
 
     async def _to_resume(

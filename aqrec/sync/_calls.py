@@ -13,6 +13,7 @@ from aqrec.recording._comparing import Comparison, compare
 from aqrec.recording._exporting import Exported, Exporting, ExportTable, export
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._searching import OutputFormat, Page, Query, search, search_page, shown
+from aqrec.recording._starting import Starting
 from aqrec.recording._views import run_id_of
 from aqrec.sync._experiment import Experiment
 from aqrec.sync._recorder import Recorder
@@ -44,19 +45,29 @@ def start_exp(
     recorder_name: str | None = None,
     resume: bool = False,
     parent: Recorder | str | None = None,
+    starting: Starting | None = None,
 ) -> Experiment:
-    """Start a recorder and make it this task's active one; see `ExperimentManager.start_exp`."""
-    begun = workspace.session.call(
-        workspace.start_run(
-            experiment_id=experiment_id,
-            experiment_name=experiment_name,
-            recorder_id=recorder_id,
-            recorder_name=recorder_name,
-            resume=resume,
-            parent=_active.parent_in(workspace, parent),
+    """Start a recorder and make it this task's active one; see `ExperimentManager.start_exp`.
+
+    `starting`: of a caller who ends the run himself if he is interrupted before he has it.
+    """
+    starting = starting or Starting(workspace.session)
+    try:
+        begun = workspace.session.call(
+            workspace.start_run(
+                starting.begin,
+                experiment_id=experiment_id,
+                experiment_name=experiment_name,
+                recorder_id=recorder_id,
+                recorder_name=recorder_name,
+                resume=resume,
+                parent=_active.parent_in(workspace, parent),
+            )
         )
-    )
-    return Experiment(_active.activate(*begun).experiment)
+        return Experiment(_active.activate(*begun).experiment)
+    except BaseException as error:
+        starting.give_up(error)
+        raise
 
 
 class ExperimentCalls(abc.ABC):

@@ -9,6 +9,7 @@ from aqrec.format._records import STATUS_FI
 from aqrec.recording import _active
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._searching import OutputFormat, Query, search, shown
+from aqrec.recording._starting import Starting
 from aqrec.recording._views import ExperimentView, parent_id, run_id_of
 from aqrec.sync._recorder import Recorder
 
@@ -51,17 +52,23 @@ class Experiment(ExperimentView):
 
         The arguments are those of `ExperimentManager.start_exp`; it has a parent only if one is given.
         """
-        ref, run = self._call(
-            self._ref.workspace.start_run(
-                experiment_name=self.name,
-                recorder_id=recorder_id,
-                recorder_name=recorder_name,
-                resume=resume,
-                parent=parent_id(parent),
+        workspace = self._ref.workspace
+        starting = Starting(workspace.session)
+        try:
+            begun = self._call(
+                workspace.start_run(
+                    starting.begin,
+                    experiment_name=self.name,
+                    recorder_id=recorder_id,
+                    recorder_name=recorder_name,
+                    resume=resume,
+                    parent=parent_id(parent),
+                )
             )
-        )
-        _active.activate(ref, run)
-        return Recorder(run)
+            return Recorder(_active.activate(*begun).run)
+        except BaseException as error:
+            starting.give_up(error)
+            raise
 
     def end(self, recorder_status: str = STATUS_FI) -> None:
         """End this task's active recorder of the experiment; nothing to do if there is none."""

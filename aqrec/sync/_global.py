@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording._default import Defaults, defaults
+from aqrec.recording._starting import Starting
 from aqrec.stores import redact_url
 from aqrec.sync._calls import ExperimentCalls, start_exp
 from aqrec.sync._recorder import Recorder
@@ -38,9 +39,14 @@ class Started:
         self._recorder: Recorder | None = None
 
     def __enter__(self) -> Experiment:
-        experiment = start_exp(self._store, **self._start)
-        self._recorder = experiment.get_recorder()
-        return experiment
+        starting = Starting(self._store.session)
+        try:
+            experiment = start_exp(self._store, **self._start, starting=starting)
+            self._recorder = experiment.get_recorder()
+            return experiment
+        except BaseException as error:
+            starting.give_up(error)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

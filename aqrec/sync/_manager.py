@@ -166,14 +166,14 @@ class OpenRecorder:
         self._recorder: Recorder | None = None
 
     def __enter__(self) -> Recorder:
-        self._manager.__enter__()
         try:
+            self._manager.__enter__()
             experiment = self._manager.start_exp(**self._start)
             self._recorder = experiment.get_recorder()
-        except BaseException:
-            self._manager.close()
+            return self._recorder
+        except BaseException as error:
+            self._manager.__exit__(type(error), error, error.__traceback__)
             raise
-        return self._recorder
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -10,6 +10,7 @@ from aqrec.recording import _artifacts as artifacts
 from aqrec.recording import _files as files
 from aqrec.recording._histories import HistoryForm, Part, histories, history
 from aqrec.recording._run import Point, check_status, end_status
+from aqrec.recording._starting import Starting
 from aqrec.recording._views import RecorderView
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ class Recorder(RecorderView):
     """
 
     def __enter__(self) -> Self:
-        self.start_run()
-        return self
+        starting = Starting(self._run.session)
+        try:
+            self._start(starting)
+            return self
+        except BaseException as error:
+            starting.give_up(error)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -56,11 +62,14 @@ class Recorder(RecorderView):
 
         Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
         """
+        return self.__enter__()
+
+    def _start(self, starting: Starting) -> None:
         session = self._run.session
         if not session.prepared:
             self._call(session.prepare())
+        starting.run = self._run
         _active.begin(self._run)
-        return self
 
     def end_run(self, status: str = STATUS_FI) -> None:
         """End the run with `status`.
