@@ -2,7 +2,8 @@
 
 - interpreter exit: open runs end FINISHED, or FAILED if an exception went uncaught;
 - SIGTERM, SIGHUP (only where nobody else handles them): FAILED, then the signal takes its course;
-- fork: the child is a writer of its own, flushes at its exit, and does not end its parent's runs.
+- fork: the child is a writer of its own, flushes at its exit, and does not end its parent's runs; while it records nothing, signals take it
+  as if nobody watched.
 """
 
 from __future__ import annotations
@@ -77,7 +78,15 @@ class _Exit:
         self.finalizer_of = 0
 
 
+class _Forking(threading.local):
+    """What a thread that forks must have back."""
+
+    mask: set[int | signal.Signals] | None = None
+    """Its blocked signals, if more are blocked meanwhile"""
+
+
 _exit = _Exit()
+_forking = _Forking()
 
 
 def own(engine: Engine, run_id: str, finish: Finish) -> None:
@@ -207,6 +216,17 @@ def _die(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
+def _before_fork() -> None:
+    # Python forgets in the child what was caught and not handled yet, so what comes before the child is itself has to wait.
+    ours = {number for number in _SIGNALS if signal.getsignal(number) is _on_signal}
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ours) if ours else None
+
+
+def _after_fork_in_parent() -> None:
+    if _forking.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
+
+
 def _after_fork() -> None:
     reset_registry()
     reset_runtime()
@@ -216,9 +236,15 @@ def _after_fork() -> None:
     leaving.at_exit = leaving.by_signal = False
     for engine in engines():
         engine.after_fork()
+    if _forking.mask is not None:
+        # A child that records nothing has nothing to end: `_watch` returns when it does.
+        for number in _SIGNALS:
+            if signal.getsignal(number) is _on_signal:
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, _forking.mask)
 
 
 on_use.append(_watch)
 # Now and not at first use: handlers that are registered after the import run before this one, and may still log.
 atexit.register(_at_exit)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork)
