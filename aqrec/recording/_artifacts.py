@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from aqrec.artifacts import (
@@ -51,10 +51,12 @@ async def save_objects(
     local_path: str | os.PathLike[str] | None,
     *,
     codec: str | None = None,
+    then: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Save objects under their names, or a file or the content of a folder, which may have a `progress`.
 
-    `codec` stores all objects alike, whatever their names end with.
+    `codec` stores all objects alike, whatever their names end with. `then` is called when all objects are stored, and what
+    it logs is durable, too, when this returns.
     """
     if local_path is not None:
         if not isinstance(cast("object", local_path), str | os.PathLike):
@@ -77,6 +79,8 @@ async def save_objects(
     ]
     await run.session.prepare()
     await _all(_save_object(run, *item) for item in plan)
+    if then is not None:
+        await then()
     await run.engine.acknowledge()
 
 

@@ -16,7 +16,7 @@ from aqrec.templates._plan import (
     check_recorder,
     check_told,
 )
-from aqrec.templates._saving import saving
+from aqrec.templates._saving import figures_of, save
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -51,9 +51,11 @@ class RecordTemp(Template):
         self.recorder = check_recorder(self, recorder, blocking=False)
 
     async def save(self, **objects: Any) -> None:
-        """Save objects in the template's folder; waits and raises as `Recorder.save_objects`."""
-        with saving():
-            await self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
+        """Save objects in the template's folder; waits and raises as `Recorder.save_objects`.
+
+        Once begun it goes on to its end, for which a cancelled call waits up to 30 seconds.
+        """
+        await save(self.recorder, objects, self.artifact_path)
 
     async def load(self, name: str, parents: bool = True) -> Any:
         """Load a file of this template or, with `parents`, of the nearest one it depends on that has it.
@@ -160,9 +162,9 @@ class ACRecordTemp(RecordTemp):
         """Check the inputs, call `_generate` with these arguments, and save what it returns, all in one call.
 
         Waits until everything is made, then until it is durable. Cancelling it before the save leaves no
-        file; a plain function that a thread is running goes on to its end, and its result is dropped.
-        Cancelling the save ends the wait: each file is whole or absent, and may still appear a moment later.
-        With `skip_existing`, the next call makes them all unless all are there.
+        file and no metric; a plain function that a thread is running goes on to its end, and its result is dropped.
+        Once the save has begun it goes on to its end, for which a cancelled call waits up to 30 seconds.
+        With `skip_existing`, the next call makes all files unless all are there.
 
         Returns
         -------
@@ -180,20 +182,24 @@ class ACRecordTemp(RecordTemp):
         if self.skip_existing and own and not await self._missing(own):
             logger.info("aqrec: run %s has all files of %s", self.recorder.id, type(self).__name__)
             return None
-        try:
-            await self._require(self._inputs(*args, **kwargs))
-            made = await call(self._generate, *args, **kwargs)
-        except MissingInputError as error:
-            if self.on_missing == "raise":
-                raise
-            logger.warning("aqrec: nothing is made: %s", error)
-            return None
-        objects, absent = self._objects(made)
-        if absent and (unkept := await self._missing(absent)):
-            raise unkept_promise(type(self), unkept)
-        if objects:
-            await self.save(**objects)
-        return objects
+        with figures_of() as figures:
+            try:
+                await self._require(self._inputs(*args, **kwargs))
+                made = await call(self._generate, *args, **kwargs)
+            except MissingInputError as error:
+                if self.on_missing == "raise":
+                    raise
+                logger.warning("aqrec: nothing is made: %s", error)
+                return None
+            objects, absent = self._objects(made)
+            if absent and (unkept := await self._missing(absent)):
+                raise unkept_promise(type(self), unkept)
+            figures.complete = True
+            if objects:
+                await self.save(**objects)
+            for metrics, step in figures.take():  # nothing is saved, or by a save() of the user's
+                await self.recorder.log_batch(metrics, step=step)
+            return objects
 
     def _generate(
         self, *args: Any, **kwargs: Any

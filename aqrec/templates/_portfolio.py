@@ -18,6 +18,7 @@ from aqrec.templates._base import ACRecordTemp
 from aqrec.templates._calls import call
 from aqrec.templates._dataset import PREDICTION_FILE, check_plots
 from aqrec.templates._plan import check_told
+from aqrec.templates._saving import log_with_files
 from aqrec.templates._signal import SignalRecord
 from aqrec.templates._workers import parts_at_once, spread
 
@@ -130,7 +131,7 @@ class PortAnaRecord(ACRecordTemp):
         return portfolio_files(self.plan)
 
     async def generate(self) -> dict[str, Any] | None:
-        """Run the backtest and its analysis in a worker thread, log the metrics, save the files.
+        """Run the backtest and its analysis in a worker thread, save the files, log the metrics.
 
         Pictures are drawn by a process of its own. Waits, and can be cancelled, as `SigAnaRecord.generate`.
 
@@ -149,7 +150,7 @@ class PortAnaRecord(ACRecordTemp):
         objects, metrics = await call(figures_of, self.plan, pred)
         if self.plan.plots:
             objects |= await apart(portfolio_drawn, await call(to_draw, self.plan, objects))
-        await self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return objects
 
 
@@ -230,7 +231,7 @@ region, qlib_compat
         return multi_pass_files(self.plan)
 
     async def generate(self) -> dict[str, Any] | None:
-        """Run the passes in a worker thread, or by the workers of `generate_all`; log the metrics, save the tables.
+        """Run the passes in a worker thread, or by the workers of `generate_all`; save the tables, log the metrics.
 
         Waits, raises and can be cancelled as `PortAnaRecord.generate`.
         """
@@ -246,8 +247,8 @@ region, qlib_compat
         passes = [figures for part in await spread(passes_of, parts) for figures in part]
         objects, metrics = await call(summed_up, self.plan, passes)
         for step, figures in enumerate(passes, 1):
-            await self.recorder.log_batch(figures, step=step)
-        await self.recorder.log_batch(metrics)
+            log_with_files(self.recorder, figures, step=step)
+        log_with_files(self.recorder, metrics)
         return objects
 
 

@@ -23,6 +23,7 @@ from aqrec.templates._dataset import (
     signal_files,
 )
 from aqrec.templates._plan import check_told
+from aqrec.templates._saving import log_with_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,10 +176,10 @@ class SigAnaRecord(ACRecordTemp):
         return needed if label is not None else {**needed, SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     async def generate(self, label: pd.DataFrame | pd.Series[Any] | None = None) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels in a worker thread, log the metrics, save the files.
+        """Compare the saved prediction with the labels in a worker thread, save the files, log the metrics.
 
-        Pictures are drawn by a process of its own. Waits as `ACRecordTemp.generate` does. The metrics are logged just before the files are saved:
-        cancelling the save may leave them without some of the files, and generating again logs them again.
+        Pictures are drawn by a process of its own. Waits, and can be cancelled, as `ACRecordTemp.generate`: files and
+        metrics are there, or neither.
 
         Parameters
         ----------
@@ -202,7 +203,7 @@ class SigAnaRecord(ACRecordTemp):
         if self.plots:
             groups = await call(groups_of, pred, truth, self.label_col)
             daily |= await apart(signal_drawn, daily["ic.pkl"], daily["ric.pkl"], groups, metrics)
-        await self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return daily
 
     def _figures(self, pred: object, label: object) -> tuple[dict[str, Any], dict[str, float]]:
@@ -246,7 +247,7 @@ class HFSignalRecord(ACRecordTemp):
         return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     async def generate(self) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels in a worker thread, log the metrics, save the files.
+        """Compare the saved prediction with the labels in a worker thread, save the files, log the metrics.
 
         Waits, and can be cancelled, as `SigAnaRecord.generate`.
 
@@ -262,7 +263,7 @@ class HFSignalRecord(ACRecordTemp):
 
     async def _generate(self) -> dict[str, Any]:
         daily, metrics = await call(_precision, await self.load(PREDICTION_FILE), await self.load(LABEL_FILE))
-        await self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return daily
 
 
@@ -291,7 +292,7 @@ class SignalMseRecord(ACRecordTemp):
         return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     async def generate(self) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels, log the metrics, save the files.
+        """Compare the saved prediction with the labels, save the files, log the metrics.
 
         Waits, raises and can be cancelled as `HFSignalRecord.generate`.
         """
@@ -299,7 +300,7 @@ class SignalMseRecord(ACRecordTemp):
 
     async def _generate(self) -> dict[str, Any]:
         error = await call(_squared_error, await self.load(PREDICTION_FILE), await self.load(LABEL_FILE))
-        await self.recorder.log_batch({"MSE": error, "RMSE": error**0.5})
+        log_with_files(self.recorder, {"MSE": error, "RMSE": error**0.5})
         return {"mse.pkl": error, "rmse.pkl": error**0.5}
 
 

@@ -16,7 +16,7 @@ from aqrec.templates._plan import (
     check_recorder,
     check_told,
 )
-from aqrec.templates._saving import saving
+from aqrec.templates._saving import figures_of, save_blocking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -44,8 +44,7 @@ class RecordTemp(Template):
 
     def save(self, **objects: Any) -> None:
         """Save objects in the template's folder."""
-        with saving():
-            self.recorder.save_objects(artifact_path=self.artifact_path, **objects)
+        save_blocking(self.recorder, objects, self.artifact_path)
 
     def load(self, name: str, parents: bool = True) -> Any:
         """Load a file of this template or, with `parents`, of the nearest one it depends on that has it.
@@ -116,20 +115,24 @@ class ACRecordTemp(RecordTemp):
         if self.skip_existing and own and not self._missing(own):
             logger.info("aqrec: run %s has all files of %s", self.recorder.id, type(self).__name__)
             return None
-        try:
-            self._require(self._inputs(*args, **kwargs))
-            made = call_blocking(self._generate, *args, **kwargs)
-        except MissingInputError as error:
-            if self.on_missing == "raise":
-                raise
-            logger.warning("aqrec: nothing is made: %s", error)
-            return None
-        objects, absent = self._objects(made)
-        if absent and (unkept := self._missing(absent)):
-            raise unkept_promise(type(self), unkept)
-        if objects:
-            self.save(**objects)
-        return objects
+        with figures_of() as figures:
+            try:
+                self._require(self._inputs(*args, **kwargs))
+                made = call_blocking(self._generate, *args, **kwargs)
+            except MissingInputError as error:
+                if self.on_missing == "raise":
+                    raise
+                logger.warning("aqrec: nothing is made: %s", error)
+                return None
+            objects, absent = self._objects(made)
+            if absent and (unkept := self._missing(absent)):
+                raise unkept_promise(type(self), unkept)
+            figures.complete = True
+            if objects:
+                self.save(**objects)
+            for metrics, step in figures.take():  # nothing is saved, or by a save() of the user's
+                self.recorder.log_batch(metrics, step=step)
+            return objects
 
     def _generate(
         self, *args: Any, **kwargs: Any

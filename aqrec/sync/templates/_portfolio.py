@@ -25,6 +25,7 @@ from aqrec.templates._portfolio import (
     summed_up,
     to_draw,
 )
+from aqrec.templates._saving import log_with_files
 from aqrec.templates._workers import parts_at_once, spread_blocking
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class PortAnaRecord(ACRecordTemp):
         return portfolio_files(self.plan)
 
     def generate(self) -> dict[str, Any] | None:
-        """Run the backtest and its analysis, log the metrics, save the files."""
+        """Run the backtest and its analysis, save the files, log the metrics."""
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ class PortAnaRecord(ACRecordTemp):
         objects, metrics = figures_of(self.plan, self.load(PREDICTION_FILE))
         if self.plan.plots:
             objects |= portfolio_drawn(to_draw(self.plan, objects))
-        self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return objects
 
 
@@ -139,7 +140,7 @@ class MultiPassPortAnaRecord(PortAnaRecord):
         return multi_pass_files(self.plan)
 
     def generate(self) -> dict[str, Any] | None:
-        """Run the passes, here or by the workers of `generate_all`; log the metrics, save the tables."""
+        """Run the passes, here or by the workers of `generate_all`; save the tables, log the metrics."""
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
@@ -150,6 +151,6 @@ class MultiPassPortAnaRecord(PortAnaRecord):
         passes = [figures for part in spread_blocking(passes_of, parts) for figures in part]
         objects, metrics = summed_up(self.plan, passes)
         for step, figures in enumerate(passes, 1):
-            self.recorder.log_batch(figures, step=step)
-        self.recorder.log_batch(metrics)
+            log_with_files(self.recorder, figures, step=step)
+        log_with_files(self.recorder, metrics)
         return objects

@@ -23,6 +23,7 @@ from aqrec.templates._dataset import (
     signal_files,
 )
 from aqrec.templates._plan import check_told
+from aqrec.templates._saving import log_with_files
 from aqrec.templates._segments import segment_results, segments_to_judge
 from aqrec.templates._signal import analysis_files, groups_of, signal_drawn
 
@@ -125,7 +126,7 @@ class SigAnaRecord(ACRecordTemp):
         if self.plots:
             groups = groups_of(pred, truth, self.label_col)
             daily |= signal_drawn(daily["ic.pkl"], daily["ric.pkl"], groups, metrics)
-        self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return daily
 
 
@@ -144,14 +145,14 @@ class HFSignalRecord(ACRecordTemp):
         return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     def generate(self) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels, log the metrics, save the files."""
+        """Compare the saved prediction with the labels, save the files, log the metrics."""
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
         from aqrec.templates._figures import precision_figures  # noqa: PLC0415 - loads pandas
 
         daily, metrics = precision_figures(self.load(PREDICTION_FILE), self.load(LABEL_FILE))
-        self.recorder.log_batch(metrics)
+        log_with_files(self.recorder, metrics)
         return daily
 
 
@@ -170,14 +171,14 @@ class SignalMseRecord(ACRecordTemp):
         return {**super()._inputs(), SignalRecord.get_path(LABEL_FILE): SignalRecord}
 
     def generate(self) -> dict[str, Any] | None:
-        """Compare the saved prediction with the labels, log the metrics, save the files."""
+        """Compare the saved prediction with the labels, save the files, log the metrics."""
         return super().generate()
 
     def _generate(self) -> dict[str, Any]:
         from aqrec.templates._figures import squared_error  # noqa: PLC0415 - loads pandas
 
         error = squared_error(self.load(PREDICTION_FILE), self.load(LABEL_FILE))
-        self.recorder.log_batch({"MSE": error, "RMSE": error**0.5})
+        log_with_files(self.recorder, {"MSE": error, "RMSE": error**0.5})
         return {"mse.pkl": error, "rmse.pkl": error**0.5}
 
 
