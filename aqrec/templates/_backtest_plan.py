@@ -19,6 +19,7 @@ __all__ = [
     "check_passes",
     "check_prices",
     "is_qlibs",
+    "metrics_of_pass",
     "multi_pass_files",
     "portfolio_files",
 ]
@@ -165,6 +166,11 @@ def picture_files(freq: str) -> list[str]:
 def multi_pass_files(plan: BacktestPlan) -> list[str]:
     """Return the names of the files of `MultiPassPortAnaRecord`."""
     return [f"multi_pass_port_analysis_{freq}.pkl" for freq in plan.risk]
+
+
+def metrics_of_pass(plan: BacktestPlan, figures: Mapping[str, float]) -> dict[str, float]:
+    """Return the metrics of one pass by the names that they are logged under."""
+    return {name if plan.qlib_compat else f"pass.{name}": value for name, value in figures.items()}
 
 
 def check_passes(plan: BacktestPlan, pass_num: int) -> None:

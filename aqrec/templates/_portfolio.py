@@ -11,6 +11,7 @@ from aqrec.templates._backtest_plan import (
     backtest_plan,
     check_passes,
     check_prices,
+    metrics_of_pass,
     multi_pass_files,
     portfolio_files,
 )
@@ -164,8 +165,9 @@ class MultiPassPortAnaRecord(PortAnaRecord):
     measure), where the measures are annualized_return and information_ratio, and the columns ``mean``, ``std``
     (ddof 1, over the passes) and ``mean_std``, their quotient.
 
-    Metrics: ``mean.GROUP.MEASURE``, ``std.…``, ``mean_std.…``; and those of `PortAnaRecord` for each pass, with its
-    number, from 1, as the step.
+    Metrics: ``mean.GROUP.MEASURE``, ``std.…``, ``mean_std.…``; and for each pass those of `PortAnaRecord` as
+    ``pass.F.…``, with its number, from 1, as the step. With `qlib_compat` these have no ``pass.``, as in Qlib, where they
+    hide those of a `PortAnaRecord` of the same run.
 
     Parameters
     ----------
@@ -247,7 +249,7 @@ region, qlib_compat
         passes = [figures for part in await spread(passes_of, parts) for figures in part]
         objects, metrics = await call(summed_up, self.plan, passes)
         for step, figures in enumerate(passes, 1):
-            log_with_files(self.recorder, figures, step=step)
+            log_with_files(self.recorder, metrics_of_pass(self.plan, figures), step=step)
         log_with_files(self.recorder, metrics)
         return objects
 

@@ -82,7 +82,7 @@ def multi_pass(recorder: Any, kind: Any = MultiPassPortAnaRecord, **options: Any
     return kind(recorder, facts["multipass"]["pass_num"], config=config(), quotes=market("syn40"), **options)
 
 
-def check_passes(made: Any, metrics: dict[str, float]) -> None:
+def check_passes(made: Any, metrics: dict[str, float], prefix: str = "pass.") -> None:
     expected = table(f"{SYN40}/multi_pass_port_analysis.parquet")
     found = made["multi_pass_port_analysis_1day.pkl"]
     assert found.index.tolist() == list(zip(expected["group"], expected["measure"], strict=True))
@@ -90,9 +90,10 @@ def check_passes(made: Any, metrics: dict[str, float]) -> None:
         np.testing.assert_allclose(found[column], expected[column], rtol=1e-9)
     logged = case(SYN40)["logged_metrics"]
     wanted = {key for key in logged if key.startswith(("1day", "mean", "std"))}
-    assert wanted == set(metrics)
-    for key in wanted:
-        assert metrics[key] == pytest.approx(logged[key], rel=1e-9), key
+    names = {key: f"{prefix}{key}" if key.startswith("1day") else key for key in wanted}
+    assert set(names.values()) == set(metrics)
+    for key, name in names.items():
+        assert metrics[name] == pytest.approx(logged[key], rel=1e-9), key
 
 
 async def test_many_passes_have_qlibs_figures(store_url: str) -> None:
@@ -103,7 +104,7 @@ async def test_many_passes_have_qlibs_figures(store_url: str) -> None:
         assert await recorder.list_artifacts("portfolio_analysis") == [
             "portfolio_analysis/multi_pass_port_analysis_1day.pkl"
         ]
-        history = await recorder.metric_history("1day.excess_return_with_cost.mean")
+        history = await recorder.metric_history("pass.1day.excess_return_with_cost.mean")
         assert history["step"].tolist() == [1, 2, 3]
 
 
@@ -116,7 +117,7 @@ async def test_qlibs_way_of_seeding_works_where_it_is_asked_for(memory_url: str)
             made = await multi_pass(recorder, rng=None, qlib_compat=True).generate()
         finally:
             np.random.set_state(state)
-        check_passes(made, await recorder.list_metrics())
+        check_passes(made, await recorder.list_metrics(), prefix="")
 
 
 async def test_passes_are_the_same_by_processes(local_url: str) -> None:
@@ -158,6 +159,8 @@ async def test_quotes_may_be_a_path_which_workers_read_themselves(local_url: str
         risk = (await one.load("port_analysis_1day.pkl"))["risk"]
         mean = (await many.load("multi_pass_port_analysis_1day.pkl"))["mean"]
         np.testing.assert_allclose(mean, risk.loc[mean.index], rtol=1e-9)
+        history = await recorder.metric_history("1day.excess_return_with_cost.mean")
+        assert history["value"].tolist() == [risk[("excess_return_with_cost", "mean")]], "a pass hides it"
 
 
 async def test_passes_without_a_shuffle_are_all_alike(memory_url: str) -> None:

@@ -11,6 +11,7 @@ from aqrec.templates._backtest_plan import (
     backtest_plan,
     check_passes,
     check_prices,
+    metrics_of_pass,
     multi_pass_files,
     portfolio_files,
 )
@@ -151,6 +152,6 @@ class MultiPassPortAnaRecord(PortAnaRecord):
         passes = [figures for part in spread_blocking(passes_of, parts) for figures in part]
         objects, metrics = summed_up(self.plan, passes)
         for step, figures in enumerate(passes, 1):
-            log_with_files(self.recorder, figures, step=step)
+            log_with_files(self.recorder, metrics_of_pass(self.plan, figures), step=step)
         log_with_files(self.recorder, metrics)
         return objects
