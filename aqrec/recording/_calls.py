@@ -157,13 +157,14 @@ class ExperimentCalls(abc.ABC):
         experiment_id: str | None = None,
         experiment_name: str | None = None,
     ) -> Recorder:
-        """Return a recorder: by id (of any experiment), by name (the latest of an experiment), or the active.
+        """Return a recorder: by id (of any experiment, unless one is named), by name (the latest of an experiment), or the active.
 
         Raises `RecorderNotFoundError`, `ExperimentNotFoundError`, or `RecorderInitializationError` when
         nothing is named and none is active.
         """
         if recorder_id is not None:
-            return Recorder(await self._call(self._workspace.find_run(recorder_id, None, None)))
+            scope = self._workspace.named_experiment(experiment_id, experiment_name)
+            return Recorder(await self._call(self._workspace.find_run(recorder_id, None, scope)))
         if recorder_name is not None:
             ref = await self._experiment(experiment_id, experiment_name)
             return Recorder(await self._call(self._workspace.find_run(None, recorder_name, ref)))
@@ -177,9 +178,14 @@ class ExperimentCalls(abc.ABC):
         experiment_id: str | None = None,
         experiment_name: str | None = None,
     ) -> None:
-        """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back."""
-        named = recorder_id is None and recorder_name is not None
-        ref = await self._experiment(experiment_id, experiment_name) if named else None
+        """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back.
+
+        An id is looked for in every experiment, unless one is named; a name in the one named, active or default.
+        """
+        if recorder_id is None and recorder_name is not None:
+            ref: ExperimentRef | None = await self._experiment(experiment_id, experiment_name)
+        else:
+            ref = self._workspace.named_experiment(experiment_id, experiment_name)
         await self._call(self._workspace.delete_run(recorder_id, recorder_name, ref))
 
     async def restore_recorder(self, recorder_id: str) -> Recorder:

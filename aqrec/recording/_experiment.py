@@ -96,7 +96,7 @@ class Experiment(ExperimentView):
     async def get_recorder(
         self, *, recorder_id: str | None = None, recorder_name: str | None = None
     ) -> Recorder:
-        """Return a recorder by id, or the latest of a name; without either, this task's active one.
+        """Return a recorder of the experiment by id, or the latest of a name; without either, this task's active one.
 
         Raises `RecorderNotFoundError`, or `RecorderInitializationError` when none is active.
         """
@@ -231,12 +231,12 @@ class Experiment(ExperimentView):
     async def delete_recorder(
         self, *, recorder_id: str | None = None, recorder_name: str | None = None
     ) -> None:
-        """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back."""
+        """Hide a recorder of the experiment, by id or the latest of a name; `restore_recorder` brings it back."""
         await self._call(self._ref.workspace.delete_run(recorder_id, recorder_name, self._ref))
 
     async def restore_recorder(self, recorder_id: str) -> Recorder:
-        """Show a deleted recorder again."""
-        return Recorder(await self._call(self._ref.workspace.restore_run(recorder_id)))
+        """Show a deleted recorder of the experiment again."""
+        return Recorder(await self._call(self._ref.workspace.restore_run(recorder_id, self._ref)))
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return await self._ref.workspace.session.run(work)

@@ -67,6 +67,12 @@ class Workspace:
 
     # -- without reading the store -----------------------------------------------------------------------------------
 
+    def named_experiment(self, experiment_id: str | None, name: str | None) -> ExperimentRef | None:
+        """Return the experiment that is named, whether it exists or not; None: none is."""
+        if experiment_id is not None:
+            return ExperimentRef(self, experiment_id, name if name is not None else experiment_id)
+        return self.experiment(name) if name is not None else None
+
     def experiment(self, name: str) -> ExperimentRef:
         """Return the experiment of a name, whether it exists or not."""
         check_name("experiment", name)
@@ -195,18 +201,23 @@ class Workspace:
     async def find_run(
         self, recorder_id: str | None, recorder_name: str | None, experiment: ExperimentRef | None
     ) -> Run:
-        """Return a run by id, or the latest of a name in an experiment."""
-        known: Run | None = self.session.known(recorder_id) if recorder_id is not None else None
-        if known is not None:
-            return known
-        catalog = await self.session.view(own=True)
-        scope = experiment.experiment_id if experiment else None
-        try:
-            doc = await catalog.find_run(recorder_id, recorder_name, scope)
-        except RecorderNotFoundError as error:
-            refuse_partial(catalog, error)
-            raise
-        return self.handle(doc)
+        """Return a run by id, or the latest of a name; only of an experiment, if one is given."""
+        run: Run | None = self.session.known(recorder_id) if recorder_id is not None else None
+        if run is None:
+            catalog = await self.session.view(own=True)
+            scope = experiment.experiment_id if experiment else None
+            try:
+                doc = await catalog.find_run(recorder_id, recorder_name, scope)
+            except RecorderNotFoundError as error:
+                refuse_partial(catalog, error)
+                raise
+            run = self.handle(doc)
+        if experiment is not None and run.doc.experiment_id != experiment.experiment_id:
+            raise RecorderNotFoundError(
+                f"recorder {run.run_id!r} is one of experiment {run.doc.experiment_name!r}, not of {experiment.name!r}; name that "
+                "experiment, or leave it out and ask the manager or R"
+            )
+        return run
 
     async def list_runs(
         self,
@@ -329,9 +340,9 @@ class Workspace:
         run.delete()
         await self.session.engine.acknowledge()
 
-    async def restore_run(self, recorder_id: str) -> Run:
+    async def restore_run(self, recorder_id: str, experiment: ExperimentRef | None = None) -> Run:
         """Show a deleted run again."""
-        run = await self._named(recorder_id, None, None, "restore_recorder")
+        run = await self._named(recorder_id, None, experiment, "restore_recorder")
         run.restore()
         await self.session.engine.acknowledge()
         return run

@@ -94,7 +94,7 @@ class Experiment(ExperimentView):
         return Recorder(run)
 
     def get_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> Recorder:
-        """Return a recorder by id, or the latest of a name; without either, this task's active one.
+        """Return a recorder of the experiment by id, or the latest of a name; without either, this task's active one.
 
         Raises `RecorderNotFoundError`, or `RecorderInitializationError` when none is active.
         """
@@ -227,12 +227,12 @@ class Experiment(ExperimentView):
         return self._call(histories(workspace.session, ids, keys, form, part))
 
     def delete_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> None:
-        """Hide a recorder, by id or the latest of a name; `restore_recorder` brings it back."""
+        """Hide a recorder of the experiment, by id or the latest of a name; `restore_recorder` brings it back."""
         self._call(self._ref.workspace.delete_run(recorder_id, recorder_name, self._ref))
 
     def restore_recorder(self, recorder_id: str) -> Recorder:
-        """Show a deleted recorder again."""
-        return Recorder(self._call(self._ref.workspace.restore_run(recorder_id)))
+        """Show a deleted recorder of the experiment again."""
+        return Recorder(self._call(self._ref.workspace.restore_run(recorder_id, self._ref)))
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return self._ref.workspace.session.call(work)

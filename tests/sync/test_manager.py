@@ -102,6 +102,30 @@ def test_runs_are_found_hidden_and_shown_again(memory_url: str, quick: Options) 
             manager.delete_recorder()
 
 
+def test_an_id_is_looked_for_in_the_experiment_that_is_named_only(memory_url: str, quick: Options) -> None:
+    with ExperimentManager(memory_url, options=quick) as manager:
+        alpha, beta = manager.get_exp(experiment_name="alpha"), manager.get_exp(experiment_name="beta")
+        theirs = beta.create_recorder("theirs")
+        theirs.flush()
+        for look in (alpha.get_recorder, alpha.delete_recorder, alpha.restore_recorder):
+            with pytest.raises(RecorderNotFoundError, match="of experiment 'beta', not of 'alpha'"):
+                look(recorder_id=theirs.id)
+        for call in (manager.get_recorder, manager.delete_recorder):
+            for name in ("alpha", "nowhere"):
+                with pytest.raises(RecorderNotFoundError, match=f"not of '{name}'"):
+                    call(recorder_id=theirs.id, experiment_name=name)
+            with pytest.raises(RecorderNotFoundError, match=alpha.id):
+                call(recorder_id=theirs.id, experiment_id=alpha.id)
+        assert manager.get_recorder(recorder_id=theirs.id) == theirs
+        assert manager.get_recorder(recorder_id=theirs.id, experiment_name="beta") == theirs
+    with ExperimentManager(memory_url, options=quick) as reader:  # which knows no run of its own
+        with pytest.raises(RecorderNotFoundError, match="of experiment 'beta', not of 'alpha'"):
+            reader.get_exp(experiment_name="alpha").delete_recorder(recorder_id=theirs.id)
+        assert list(reader.list_recorders(experiment_name="beta")) == [theirs.id]
+        reader.get_exp(experiment_name="beta").delete_recorder(recorder_id=theirs.id)
+        assert reader.list_recorders(experiment_name="beta") == {}
+
+
 def test_nothing_is_active_until_it_is_started(memory_url: str, quick: Options) -> None:
     with ExperimentManager(memory_url, options=quick) as manager:
         experiment = manager.get_exp(experiment_name="alpha")
