@@ -18,11 +18,11 @@ MAX_PATH_BYTES = 800
 """Together with the run's folder a path stays below the 1024 bytes that stores allow."""
 
 
-def check_run_id(run_id: str) -> str:
+def check_run_id(run_id: str, what: str = "recorder id") -> str:
     """Return `run_id` if it is legal: a letter or digit, then up to 255 word characters or ``-``."""
     if not isinstance(run_id, str) or not _RUN_ID.match(run_id):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidNameError(
-            f"recorder id {shown(run_id)}: use a letter or digit, then up to 255 letters, digits, '_' or '-'"
+            f"{what} {shown(run_id)}: use a letter or digit, then up to 255 letters, digits, '_' or '-'"
         )
     return run_id
 

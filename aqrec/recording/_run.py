@@ -19,6 +19,7 @@ import msgspec
 from aqrec.engine import Room, disown, join, leaving, own
 from aqrec.errors import (
     ClosedError,
+    InvalidInputError,
     InvalidValueError,
     ObjectNotFoundError,
     ParamConflictError,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from aqrec.engine import RunState
     from aqrec.format._parquet import HistoryPart
 
-__all__ = ["Point", "Run", "check_status", "end_status"]
+__all__ = ["Point", "Run", "check_status", "end_status", "refuse_deleted"]
 
 logger = logging.getLogger("aqrec")
 
@@ -81,6 +82,14 @@ def check_status(status: str) -> None:
     """Raise `InvalidValueError` if there is no such status."""
     if status not in STATUSES:
         raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
+
+
+def refuse_deleted(doc: RunDocument) -> None:
+    """Raise `InvalidInputError` if a run was deleted: nobody would see what is recorded in it."""
+    if doc.deleted:
+        raise InvalidInputError(
+            f"recorder {doc.run_id!r} is deleted; bring it back by restore_recorder({doc.run_id!r}) first, or start another one"
+        )
 
 
 _runs: WeakSet[Run] = WeakSet()
@@ -256,7 +265,7 @@ class Run:
         self.post(StatusSet(clock=self._clock(), run_id=self.run_id, status=status, time=time, reason=reason))
 
     def observe(self, doc: RunDocument) -> None:
-        """Take over the status and name that another process has given the run since."""
+        """Take over what another process has made of the run since: its status and name, and whether it is deleted."""
         with self._lock:
             mine = self.doc
             if doc.clocks.get("status", 0) > mine.clocks.get("status", 0):
@@ -264,6 +273,8 @@ class Run:
                 mine.clocks["status"] = doc.clocks["status"]
             if doc.clocks.get("name", 0) > mine.clocks.get("name", 0):
                 mine.name, mine.clocks["name"] = doc.name, doc.clocks["name"]
+            if doc.clocks.get("deleted", 0) > mine.clocks.get("deleted", 0):
+                mine.deleted, mine.clocks["deleted"] = doc.deleted, doc.clocks["deleted"]
 
     # -- engine thread -----------------------------------------------------------------------------------------------
 

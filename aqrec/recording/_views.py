@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from aqrec.errors import InvalidInputError
+from aqrec.format._names import check_run_id
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
 from aqrec.options import Options
 from aqrec.recording._workspace import ExperimentRef, Workspace
@@ -135,8 +136,10 @@ def parent_id(parent: object) -> str | None:
     """Return the id of a parent given as a recorder of either face, an id, or None."""
     if isinstance(parent, RecorderView):
         return parent.id
-    if parent is None or isinstance(parent, str):
-        return parent
+    if parent is None:
+        return None
+    if isinstance(parent, str):
+        return check_run_id(parent, "parent")
     raise InvalidInputError(f"parent={parent!r}: give a Recorder or its id")
 
 

@@ -26,9 +26,9 @@ from aqrec.format._records import (
     ExperimentRestored,
     RunCreated,
 )
-from aqrec.reading import ExperimentDocument, Selection
+from aqrec.reading import Catalog, ExperimentDocument, Selection
 from aqrec.recording._remembered import refuse_partial
-from aqrec.recording._run import Run
+from aqrec.recording._run import Run, refuse_deleted
 from aqrec.recording._session import Session
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class Workspace:
         own = run_id is not None
         identity = check_run_id(run_id) if run_id is not None else new_id()
         title = check_name("recorder", name) if name is not None else DEFAULT_RECORDER_NAME
+        if parent == identity:
+            raise InvalidInputError(
+                f"recorder {identity!r} cannot be its own parent; give another one, or none"
+            )
         run = Run(self.session, RunDocument(run_id=identity), made_id=not own)
         run.post(
             RunCreated(
@@ -141,7 +145,7 @@ class Workspace:
         if run_id is not None:
             catalog = await self.session.view(own=True)
             known = catalog.runs.get(check_run_id(run_id))
-            self._refuse_purged(known)
+            self._refuse_gone(catalog, known)
             if known is not None and known.known:
                 raise InvalidInputError(
                     f"recorder id {run_id!r} is taken (experiment {known.experiment_name!r}); "
@@ -149,10 +153,19 @@ class Workspace:
                 )
         return self.new_run(experiment, name, run_id, parent)
 
-    def _refuse_purged(self, known: RunDocument | None) -> None:
-        if known is not None and known.purged:
+    def _refuse_gone(self, catalog: Catalog, known: RunDocument | None) -> None:
+        """Refuse an id of what was purged, or is hidden, so that nobody would see what is recorded."""
+        if known is None:
+            return
+        if known.purged:
             raise InvalidInputError(
                 f"recorder id {known.run_id!r} was purged from {self.session.url} and is gone for good; choose another id"
+            )
+        refuse_deleted(known)
+        if known.known and catalog.hidden(known):
+            raise InvalidInputError(
+                f"recorder {known.run_id!r} was deleted with its experiment {known.experiment_name!r}; bring it back by "
+                f"restore_exp(experiment_id={known.experiment_id!r}) first, or choose another id"
             )
 
     async def start_run(
@@ -189,7 +202,7 @@ class Workspace:
         catalog = await self.session.view(own=recorder_id is not None)
         if recorder_id is None:
             return await catalog.find_run(None, name, experiment.experiment_id)
-        self._refuse_purged(catalog.runs.get(recorder_id))
+        self._refuse_gone(catalog, catalog.runs.get(recorder_id))
         if catalog is self.session.catalog:
             return await catalog.find_run(recorder_id)
         # The store is away: one that it may have goes on as if it had not, as offline: both parts are one run in the end.

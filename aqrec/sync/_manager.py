@@ -139,12 +139,14 @@ class ExperimentManager(ExperimentCalls, UpkeepCalls):
         recorder_id, recorder_name
             Id and name of the new recorder, or which one to resume.
         resume
-            Go on with the recorder of the id, or the latest of the name; unknown ones are new.
+            Go on with the recorder of the id, or the latest of the name; unknown ones are new. A deleted id is refused:
+            restore it first.
         parent
-            Recorder that the new one belongs to; default: the one that is active already, if it is in this
-            store.
+            Recorder that the new one belongs to, or its id; default: the one that is active already, if it is in this
+            store. An id is not looked up, since the parent may be recorded elsewhere and arrive later.
 
-        Waits for the store to answer. Raises `ExperimentNotFoundError` for an unknown `experiment_id`.
+        Waits for the store to answer. Raises `ExperimentNotFoundError` for an unknown `experiment_id`, `InvalidInputError`
+        before anything is written for what cannot be meant.
         """
         return start_exp(
             self._workspace,

@@ -9,7 +9,7 @@ from aqrec.recording import _active
 from aqrec.recording import _artifacts as artifacts
 from aqrec.recording import _files as files
 from aqrec.recording._histories import HistoryForm, Part, histories, history
-from aqrec.recording._run import Point, check_status, end_status
+from aqrec.recording._run import Point, check_status, end_status, refuse_deleted
 from aqrec.recording._starting import Starting
 from aqrec.recording._views import RecorderView
 
@@ -43,6 +43,7 @@ class Recorder(RecorderView):
     """
 
     def __enter__(self) -> Self:
+        refuse_deleted(self._run.doc)
         starting = Starting(self._run.session)
         try:
             self._start(starting)
@@ -60,7 +61,8 @@ class Recorder(RecorderView):
     def start_run(self) -> Self:
         """Set the run RUNNING and make it this task's active one.
 
-        Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used.
+        Waits for the store to answer once. Raises `StorageError` if it cannot be reached or used, `InvalidInputError` for a
+        deleted run.
         """
         return self.__enter__()
 

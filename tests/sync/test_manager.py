@@ -195,6 +195,49 @@ def test_resuming_what_nobody_knows_makes_it_new(memory_url: str, quick: Options
         assert len(manager.list_recorders()) == 3
 
 
+@pytest.mark.parametrize("with_its_experiment", [False, True])
+def test_nothing_is_recorded_in_a_deleted_run(
+    with_its_experiment: bool, memory_url: str, quick: Options
+) -> None:
+    with open_recorder(memory_url, experiment="alpha", recorder_id="gone", options=quick) as recorder:
+        recorder.log_metrics(ic=0.1)
+    with ExperimentManager(memory_url, options=quick) as manager:
+        if with_its_experiment:
+            manager.delete_exp(experiment_name="alpha")
+        else:
+            manager.delete_recorder(recorder_id="gone")
+        for resume in (True, False):
+            with pytest.raises(InvalidInputError, match="bring it back by restore_"):
+                manager.start_exp(experiment_name="alpha", recorder_id="gone", resume=resume)
+        assert manager.active_experiment is None
+        gone = manager.get_recorder(recorder_id="gone")
+        assert gone.status == STATUS_FI
+        if with_its_experiment:
+            manager.restore_exp(experiment_name="alpha")
+        else:
+            with pytest.raises(InvalidInputError, match="restore_recorder"):
+                gone.start_run()
+            with ExperimentManager(memory_url, options=quick) as other:
+                other.restore_recorder("gone")
+            gone.refresh()
+        with gone:
+            gone.log_metrics(ic=0.2)
+        assert manager.search_records()["metrics.ic"].tolist() == [0.2]
+
+
+@pytest.mark.parametrize("parent", ["../x", "", "a b", "same"])
+def test_a_parent_that_cannot_be_is_refused_before_anything_is_written(
+    parent: str, memory_url: str, quick: Options
+) -> None:
+    with ExperimentManager(memory_url, options=quick) as manager:
+        experiment = manager.get_exp(experiment_name="alpha")
+        for start in (experiment.start, experiment.create_recorder, manager.start_exp):
+            with pytest.raises(InvalidInputError, match="parent"):
+                start(recorder_id="same", parent=parent)
+        assert manager.search_records().empty
+        assert experiment.create_recorder(parent="recorded-elsewhere").parent == "recorded-elsewhere"
+
+
 def test_an_own_id_is_taken_once(store_url: str, quick: Options) -> None:
     with open_recorder(store_url, recorder_id="run-7", options=quick):
         pass
