@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +11,10 @@ from typing import Any, Protocol
 from aqrec.errors import InvalidInputError, ObjectNotFoundError, StorageError
 from aqrec.stores._urls import local_root, redact_url, scheme_of
 
-__all__ = ["Files", "open_files"]
+__all__ = ["Files", "file_name", "is_remote", "open_files"]
+
+_CHAIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*::.*://", re.DOTALL)
+_LINK = "::"
 
 
 class Files(Protocol):
@@ -42,13 +46,32 @@ def open_files(location: str | os.PathLike[str], options: Mapping[str, Any] | No
     Parameters
     ----------
     location
-        A path, a ``file:`` URL, or a URL that fsspec knows.
+        A path, a ``file:`` URL, or a URL that fsspec knows, chained ones too (``simplecache::s3://…``).
     options
         Arguments of the fsspec file system: credentials, endpoint.
     """
-    if not isinstance(location, str) or scheme_of(location) in {"", "file"}:
-        return _Local(Path(local_root(location)))
-    return _Remote(location, dict(options or {}))
+    if isinstance(location, str) and is_remote(location):
+        return _Remote(location, dict(options or {}))
+    return _Local(Path(local_root(location)))
+
+
+def is_remote(location: str) -> bool:
+    """Tell whether a path or URL is one that fsspec is needed for."""
+    if _LINK in location and (_CHAIN.match(location) or scheme_of(location)):
+        return True
+    return scheme_of(location) not in {"", "file"}
+
+
+def file_name(location: str) -> str:
+    """Return the last part of a path or URL; of a chained one, of the file that is read in the end."""
+    if is_remote(location):
+        location = next((part for part in location.split(_LINK) if scheme_of(part)), location)
+        location = location.split("?", maxsplit=1)[0]
+    return location.rstrip("/").rsplit("/", 1)[-1]
+
+
+def _shown(url: str) -> str:
+    return _LINK.join(map(redact_url, url.split(_LINK)))
 
 
 class _Local:
@@ -83,7 +106,7 @@ class _Local:
 
 class _Remote:
     def __init__(self, url: str, options: dict[str, Any]) -> None:
-        self.name = redact_url(url)
+        self.name = _shown(url)
         self._is_public = self.name == url
         try:
             import fsspec  # noqa: PLC0415 (heavy, and an extra)
@@ -94,7 +117,7 @@ class _Remote:
             )
         except ImportError as error:
             raise InvalidInputError(
-                f"{self.name} needs fsspec and its driver for {scheme_of(url)}:// to be installed: {error}"
+                f"{self.name} needs fsspec and its drivers to be installed: {error}"
             ) from error
         except ValueError as error:
             raise InvalidInputError(f"{self.name} cannot be opened: {self._told(error)}") from self._cause(

@@ -13,7 +13,7 @@ import pandas as pd
 from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError
 
 from ._days import as_day
-from ._files import Files, open_files
+from ._files import Files, file_name, open_files
 from ._market import Market, part_of
 from ._provider import is_provider, read_provider
 
@@ -43,7 +43,7 @@ def read_quotes(
     Parameters
     ----------
     source
-        Path or URL (any that fsspec knows; its driver has to be installed) of
+        Path or URL (any that fsspec knows, chained ones too, such as ``simplecache::s3://…``; its driver has to be installed) of
 
         - a Parquet or CSV file (``.parquet``, ``.csv``, ``.csv.gz``…) or a folder of Parquet files: one row for each instrument
           and day, columns ``instrument``, ``datetime`` and the fields, with or without ``$``;
@@ -128,7 +128,7 @@ def _frame(files: Files, source: str) -> pd.DataFrame:
                 f"the folder {files.name} has no Parquet files, and no calendars/ and features/ as a data folder of Qlib"
             )
         return pd.concat([_parsed(files.read(name), name, files.name) for name in parts])
-    return _parsed(files.read(), source.split("?", maxsplit=1)[0].rsplit("/", 1)[-1], files.name)
+    return _parsed(files.read(), file_name(source), files.name)
 
 
 def _kind(name: str) -> str:

@@ -1,5 +1,6 @@
 """Prices from files: tables here and elsewhere, and data folders of Qlib."""
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,20 @@ def test_any_url_of_fsspec_will_do(remote: str) -> None:
     same(read_quotes(f"{remote}/provider", also=["SH000300"]), golden_market("syn40"))
     with pytest.raises(ObjectNotFoundError, match="nothing"):
         read_quotes(f"{remote}/nothing.parquet")
+
+
+def test_urls_may_be_chained(remote: str, tmp_path: Path) -> None:
+    same(read_quotes(f"simplecache::{remote}/real4.parquet"), golden_market("real4"))
+    golden_quotes("real4").to_csv(tmp_path / "real4.csv", index=False)
+    with zipfile.ZipFile(tmp_path / "prices.zip", "w") as packed:
+        packed.write(tmp_path / "real4.csv", "real4.csv")
+    for chain in ("zip://real4.csv::", "simplecache::zip://real4.csv::"):
+        same(read_quotes(f"{chain}file://{tmp_path}/prices.zip"), read_quotes(tmp_path / "real4.csv"))
+    (tmp_path / "a::b.csv").write_bytes((tmp_path / "real4.csv").read_bytes())
+    same(read_quotes(f"{tmp_path}/a::b.csv"), read_quotes(tmp_path / "real4.csv"))
+    with pytest.raises(InvalidInputError) as refused:
+        read_quotes("simplecache::nowhere://user:secret@host/prices.csv")
+    assert "secret" not in str(refused.value)
 
 
 def test_a_url_without_a_driver_or_a_server_says_so() -> None:
