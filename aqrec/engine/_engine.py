@@ -386,7 +386,9 @@ class Engine:
         for flush in flushes:
             if flush.target > self.buffer.popped and self.buffer.queue:
                 self._flushes.append(flush)
-            elif pending and not flush.encoded and (flush.durable or stuck or not self.store.supports_append):
+                continue
+            flush.reached = True
+            if pending and not flush.encoded and (flush.durable or stuck or not self.store.supports_append):
                 self._committing.append(flush)
             elif not flush.done.done():
                 flush.done.set_result(None)
@@ -482,14 +484,7 @@ class Engine:
         """Wait until everything logged before the call is in the logs, wherever they are."""
         await self._wait(None, durable=False, spool=False, encoded=True)
 
-    async def _wait(
-        self,
-        timeout: float | None,  # noqa: ASYNC109
-        *,
-        durable: bool,
-        spool: bool,
-        encoded: bool = False,
-    ) -> None:
+    async def _wait(self, limit: float | None, *, durable: bool, spool: bool, encoded: bool = False) -> None:
         if self._pump_task is None:
             if self.closed and (text := self.unstored()):
                 raise StorageError(f"the store was closed before everything was durable: {text}")
@@ -498,15 +493,18 @@ class Engine:
             # The first record is there, the call that begins the engine is still on its way to this thread.
             self.start()
             self._begin()
-        limit = self.options.flush_timeout if timeout is None else timeout
+        limit = self.options.flush_timeout if limit is None else limit
         target = self.buffer.popped + len(self.buffer.queue)
         request = Flush(target, durable, spool, asyncio.get_running_loop().create_future(), encoded)
         self._flushes.append(request)
         try:
             await self.outage.wait(request, limit, self._hasten)
         except TimeoutError:
+            text = self.unstored()
+            if request.reached and not text and not self.outage.artifacts:
+                return  # it became durable at the last moment
             raise FlushTimeoutError(
-                f"not durable within {limit:g} s: {self.unstored()}. It is kept and tried again; "
+                f"not durable within {limit:g} s: {text or 'some bytes are on their way'}. It is kept and tried again; "
                 "check that the store can be reached and has free space"
             ) from None
 

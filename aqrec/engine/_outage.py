@@ -33,7 +33,7 @@ class Flush(msgspec.Struct):
     """Somebody waits until everything logged before `target` is durable (or, `durable` False, handed over).
 
     `spool`: or until the spool has it, if the store is away or the option `durability` says so. `encoded`: or until it is in the
-    logs, wherever they are. `late`: for so long that a store with a spool counts as away.
+    logs, wherever they are. `late`: for so long that a store with a spool counts as away. `reached`: it is all in the logs.
     """
 
     target: int
@@ -42,6 +42,7 @@ class Flush(msgspec.Struct):
     done: asyncio.Future[None]
     encoded: bool = False
     late: bool = False
+    reached: bool = False
 
 
 class Outage:

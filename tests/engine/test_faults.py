@@ -16,6 +16,7 @@ import pytest
 
 import aqrec
 import aqrec.sync
+from aqrec.engine._outage import Flush, Outage
 from aqrec.errors import FlushTimeoutError, StorageError
 from aqrec.stores import FaultyStore, LostResponse, MemoryStore, Store, Torn, open_store
 from tests.engine.support import HeldStore, history, options, read, serve
@@ -391,6 +392,39 @@ async def test_those_who_wait_for_a_flush_hear_of_the_close(tmp_path: Path) -> N
         await asyncio.sleep(0.05)
     with pytest.raises(aqrec.errors.AqrecError):
         await asyncio.wait_for(waiting, 2)
+
+
+async def test_what_became_durable_at_the_last_moment_of_a_flush_is_acknowledged(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a busy machine wakes who waits too late, there is nothing to complain of any more."""
+
+    async def late(outage: Outage, flush: Flush, limit: float, hasten: Callable[[], None]) -> None:
+        hasten()
+        if down:
+            await asyncio.sleep(0.05)
+        else:
+            await flush.done
+        raise TimeoutError
+
+    down = False
+    store = Fixture(
+        kind, tmp_path, lambda operation, _key, _n: broken() if down and operation in WRITES else None
+    )
+    monkeypatch.setattr(Outage, "wait", late)
+    async with aqrec.ExperimentManager(store.url, options=options(close_timeout=20)) as manager:
+        recorder = await (await manager.get_exp(experiment_name="e")).create_recorder("r")
+        await recorder.start_run()
+        recorder.log_metrics(loss=1.0)
+        await recorder.flush()
+        down = True
+        recorder.log_metrics(loss=2.0)
+        with pytest.raises(FlushTimeoutError, match="written bytes are not stored"):
+            await recorder.flush()
+        down = False
+        monkeypatch.undo()
+        await recorder.end_run()
+    assert len(await read(store.clean, recorder.id, "loss")) == 2
 
 
 @pytest.mark.parametrize("kind", ["memory", "segments"])
