@@ -5,6 +5,8 @@ import random
 import time
 import uuid
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ from tests.engine.support import history, options, serve
 OPERATIONS = {"put", "create", "put_stream", "get", "get_stream", "head", "list", "delete"}
 BOUND = 1.0
 """Seconds that a log call may take on a machine whose processors belong to others: it does not wait for the store"""
+BOUND_OF_SAVES = 20.0
+"""Seconds in which the spool has what the store does not take, however slow its disk is"""
 
 
 class Weather:
@@ -86,12 +90,14 @@ def without_merged(keys: list[str]) -> list[str]:
     ]
 
 
-async def _insist(call: Any) -> Any:
-    while True:
-        try:
-            return await call()
-        except StorageError:
-            await asyncio.sleep(0.005)
+async def _insist(call: Callable[[], Awaitable[None]]) -> None:
+    """Call until it is acknowledged, as a user does whose disk took longer than `flush_timeout`; no other error will do."""
+    async with asyncio.timeout(BOUND_OF_SAVES):
+        while True:
+            try:
+                return await call()
+            except FlushTimeoutError:
+                continue
 
 
 STEP = st.sampled_from(["log"] * 6 + ["flush", "save", "tag", "away", "back", "wait", "end"])
@@ -147,7 +153,7 @@ async def _record(folder: Path, weather: Weather, steps: list[str]) -> None:
                     assert weather.away or p
             elif step == "save":
                 name = f"a{number % 3}.json"
-                await recorder.save_objects(**{name: [number]})
+                await _insist(partial(recorder.save_objects, **{name: [number]}))
                 saved[name] = [number]
             elif step == "tag":
                 await recorder.set_tags(latest=number)
