@@ -51,7 +51,7 @@ def main() -> None:
     what = {
         "calls": (f"{points:,} calls of log_metrics", "calls/s", points, None),
         "drained": (f"{points:,} points, until all are stored", "points/s", points, 20.0),
-        "list": (f"list {runs:,} recorders", "recorders/s", runs, 1.0),
+        "list": (f"list {runs:,} recorders", "recorders/s", runs, 3.0),
         "save": (f"save_objects, {megabytes} MB", "MB/s", megabytes, None),
         "load": (f"load_object, {megabytes} MB", "MB/s", megabytes, None),
     }

@@ -6,7 +6,6 @@ A `Catalog` remembers what it has read, so a refresh costs two listings and the 
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from time import monotonic
@@ -24,7 +23,7 @@ from aqrec.errors import (
     StorageError,
 )
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument, apply, document_from_json
+from aqrec.format._document import RunDocument, apply, copy_document, document_from_json
 from aqrec.format._experiment import ExperimentDocument
 from aqrec.format._frames import EVENTS, FOOTER, Damage, decode_frames
 from aqrec.format._head import Head, decode_head
@@ -449,7 +448,7 @@ class Catalog:
         With `until`, a clock, only of runs that were made by then.
         """
         news = [
-            copy.deepcopy(doc)
+            copy_document(doc)
             for doc in self.news_of(experiment_ids, view)
             if until is None or doc.clocks.get("run", 0) <= until
         ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from aqrec.format._document import RunDocument
+from aqrec.format._document import RunDocument, copy_document
 from aqrec.format._snapshot import Snapshot
 from aqrec.format._unfold import merge
 from aqrec.reading._columns import numbers
@@ -84,7 +83,7 @@ class Runs(MutableMapping[str, RunDocument]):
             self.documents[run_id] = doc
         elif run_id in self._lent:
             self._lent.discard(run_id)
-            doc = self.documents[run_id] = copy.deepcopy(doc)
+            doc = self.documents[run_id] = copy_document(doc)
         return doc
 
     def rows(self) -> list[tuple[Snapshot, NDArray[np.int64]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from aqrec.errors import InvalidInputError, LoadObjectError
-from aqrec.format._document import RunDocument, latest
+from aqrec.format._document import RunDocument, copy_document, latest
 from aqrec.format._ids import now_ms
 from aqrec.recording import _artifacts as artifacts
 
@@ -99,7 +98,7 @@ async def compare(workspace: Workspace, run_ids: Sequence[str], *, everything: b
     if len(ids) < 2:
         raise InvalidInputError(f"compare needs two runs or more; {len(ids)} given")
     catalog = await workspace.session.refresh()
-    docs = [copy.deepcopy(await catalog.find_run(run_id)) for run_id in ids]
+    docs = [copy_document(await catalog.find_run(run_id)) for run_id in ids]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def read(doc: RunDocument) -> _Origin:

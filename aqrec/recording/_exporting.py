@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import os
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from aqrec.errors import InvalidInputError
-from aqrec.format._document import RunDocument, latest
+from aqrec.format._document import RunDocument, copy_document, latest
 from aqrec.format._records import MetricSummary
 from aqrec.reading import read_points, schema_of, to_arrow
 from aqrec.recording._export_forms import ENDINGS, Writer, open_writer
@@ -278,7 +277,7 @@ async def _read(work: Work, batch: list[_Unit]) -> list[Piece]:
             if known:
                 return known.pop()
             await work.catalog.refresh()
-            return copy.deepcopy(await work.catalog.find_run(unit.doc.run_id))
+            return copy_document(await work.catalog.find_run(unit.doc.run_id))
 
         async with slots:
             return await read_points(work.store, document, unit.keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from aqrec.errors import InvalidInputError
+from aqrec.format._document import copy_document
 from aqrec.format._parquet import After
 from aqrec.reading import LEAST_POINTS, frame_of, long_frame, read_points, thinned, wide_frame
 
@@ -75,7 +75,7 @@ async def histories(
         raise InvalidInputError(f"keys={keys!r} is one text; give a list: keys=[{keys!r}]")
     wanted = None if keys is None else list(dict.fromkeys(keys))
     catalog = await session.refresh()
-    docs = [copy.deepcopy(await catalog.find_run(run_id)) for run_id in dict.fromkeys(run_ids)]
+    docs = [copy_document(await catalog.find_run(run_id)) for run_id in dict.fromkeys(run_ids)]
     slots = asyncio.Semaphore(_AT_ONCE)
 
     async def read(doc: RunDocument) -> dict[str, HistoryPart]:
@@ -85,7 +85,7 @@ async def histories(
             # All runs are looked up at once; a single one only if it changed while it was read.
             if known:
                 return known.pop()
-            return copy.deepcopy(await (await session.refresh()).find_run(doc.run_id))
+            return copy_document(await (await session.refresh()).find_run(doc.run_id))
 
         async with slots:
             points = await read_points(session.engine.store, document, wanted, after)

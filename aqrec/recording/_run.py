@@ -6,7 +6,6 @@ Methods without ``async`` may be called from any thread and only touch memory; c
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import os
 import threading
@@ -27,7 +26,7 @@ from aqrec.errors import (
 )
 from aqrec.format import _layout as layout
 from aqrec.format import _values as values
-from aqrec.format._document import RunDocument, apply, document_to_json, latest, same
+from aqrec.format._document import RunDocument, apply, copy_document, document_to_json, latest, same
 from aqrec.format._ids import now_ms
 from aqrec.format._names import check_key_name, check_name, shown
 from aqrec.format._parquet import ALL, After
@@ -356,7 +355,7 @@ class Run:
         """Return what this process has read and recorded of the run."""
         state, writer = self.state, self.engine.writer
         with self._lock:
-            doc = copy.deepcopy(self.doc)
+            doc = copy_document(self.doc)
         if state.through >= 0:
             doc.metrics[writer], doc.through[writer] = dict(state.summaries), state.through
         if state.points.dropped:
@@ -372,13 +371,13 @@ class Run:
         catalog = await (session.refresh() if now else session.view(own=True))
         known = catalog.runs.get(self.run_id)
         if catalog is not session.catalog:
-            doc = copy.deepcopy(known) if known is not None else RunDocument(run_id=self.run_id)
+            doc = copy_document(known) if known is not None else RunDocument(run_id=self.run_id)
             merge(doc, self._recorded_here())
             return doc
         if known is None or not known.known:
             known = await catalog.find_run(self.run_id)
         self.observe(known)
-        return copy.deepcopy(known)
+        return copy_document(known)
 
     async def list_params(self) -> dict[str, Any]:
         """Return the params, typed."""

@@ -5,7 +5,6 @@ Coroutines run on the engine thread.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import (
@@ -15,7 +14,7 @@ from aqrec.errors import (
     RecorderNotFoundError,
 )
 from aqrec.format import _layout as layout
-from aqrec.format._document import RunDocument
+from aqrec.format._document import RunDocument, copy_document
 from aqrec.format._ids import experiment_id as derive_experiment_id
 from aqrec.format._ids import new_id, now_ms
 from aqrec.format._names import check_name, check_run_id
@@ -123,7 +122,7 @@ class Workspace:
         """Return this process's handle of a run that was read."""
         run: Run | None = self.session.known(doc.run_id)
         if run is None:
-            run = Run(self.session, copy.deepcopy(doc))
+            run = Run(self.session, copy_document(doc))
             self.session.remember(run)
         else:
             run.observe(doc)

@@ -15,6 +15,7 @@ from aqrec.format import _values as values
 from aqrec.format._document import (
     RunDocument,
     apply,
+    copy_document,
     document_from_json,
     document_to_json,
     latest,
@@ -96,6 +97,21 @@ def test_json_of_a_document_reads_back_the_same(events: list[RunEvent]) -> None:
     assert as_json(again) == as_json(doc)
     assert identical(again.params, doc.params)
     assert identical(again.tags, doc.tags)
+
+
+@given(st.lists(RUN_EVENTS, max_size=12), st.lists(RUN_EVENTS, max_size=12))
+def test_a_copy_goes_its_own_way(before: list[RunEvent], after: list[RunEvent]) -> None:
+    """What is folded into a copy, or changed in a value that somebody got from it, does not show in the original."""
+    doc = fold(before)
+    known = document_to_json(doc)
+    copied = copy_document(doc)
+    assert document_to_json(copied) == known
+    for event in after:
+        apply(copied, event)
+    for value in (*copied.params.values(), *copied.tags.values()):
+        if isinstance(value, (list, dict)):
+            value.clear()
+    assert document_to_json(doc) == known
 
 
 @given(MAPPINGS)
