@@ -7,6 +7,7 @@ is meant: worker threads inherit no context, and a notebook runs each cell that 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
@@ -14,7 +15,10 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import RecorderInitializationError
+from aqrec.format._records import STATUS_FA
+from aqrec.recording import _thread_ends
 from aqrec.recording._provenance import begin_run
+from aqrec.recording._run import end_status
 from aqrec.recording._views import RecorderView, parent_id
 from aqrec.recording._workspace import ExperimentRef, Workspace
 
@@ -37,6 +41,9 @@ __all__ = [
     "parent_in",
     "to_end",
 ]
+
+
+logger = logging.getLogger("aqrec")
 
 
 class Active:
@@ -75,6 +82,8 @@ _everywhere: dict[Active, None] = {}
 def activate(experiment: ExperimentRef, run: Run) -> Active:
     """Put a run on top of this task's stack."""
     entry = Active(experiment, run)
+    if entry.thread is not threading.main_thread():  # whose exceptions are seen when the interpreter exits
+        _thread_ends.watch(_end_all_of_this_thread)
     _everywhere[entry] = None
     _stack.set((*(other for other in _stack.get() if not other.closed), entry))
     return entry
@@ -96,6 +105,20 @@ def deactivate(run: Run) -> bool:
         entry.leave()
     _stack.set(tuple(entry for entry in _stack.get() if not entry.closed))
     return bool(living)
+
+
+def _end_all_of_this_thread(error: BaseException) -> None:
+    """End what was started here and left open by a thread that dies of `error`, as leaving its block would."""
+    here, (status, reason) = threading.current_thread(), end_status(error)
+    if status != STATUS_FA:
+        return  # it has left by sys.exit(): open runs wait for the interpreter's exit
+    for entry in _living(None):
+        if entry.thread is here:
+            deactivate(entry.run)
+            try:
+                entry.run.session.call(entry.run.end(status, f"uncaught {reason}"), shield=True)
+            except Exception:  # the thread's own exception was shown
+                logger.exception("aqrec: run %s of a thread that died could not be ended", entry.run.run_id)
 
 
 def mine(workspace: Workspace | None = None) -> Active | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import pytest
 
 from aqrec.errors import RecorderInitializationError
-from aqrec.sync import STATUS_FI, STATUS_R, R
+from aqrec.sync import STATUS_FA, STATUS_FI, STATUS_R, ExperimentManager, R
 
 pytestmark = pytest.mark.usefixtures("clean_r")
 
@@ -180,3 +180,34 @@ def test_threads_that_log_first_each_begin_a_run_of_their_own_or_share_one(memor
         list(pool.map(work, range(2)))
     runs = R.list_recorders(experiment_name="Experiment").values()
     assert {key for recorder in runs for key in recorder.list_metrics()} == {"m0", "m1"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ValueError("bad"), STATUS_FA), (SystemExit(3), STATUS_FA), (SystemExit(0), STATUS_R)],
+    ids=["exception", "exit 3", "exit 0"],
+)
+def test_a_thread_that_dies_fails_the_run_that_it_left_open(
+    error: BaseException, status: str, memory_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[type[BaseException]] = []
+    monkeypatch.setattr(threading, "excepthook", lambda args: shown.append(args.exc_type))
+
+    def work() -> None:
+        R.start_exp(uri=memory_url, recorder_id="theirs")
+        R.log_metrics(step=0, loss=0.5)
+        raise error
+
+    with R.start(uri=memory_url, recorder_id="ours"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(30)
+        assert shown == [type(error)]  # whoever watched before still does
+        theirs = R.get_recorder(recorder_id="theirs")
+        assert (theirs.status, theirs.list_metrics()) == (status, {"loss": 0.5})
+        assert R.get_recorder().id == "ours"
+        assert R.get_recorder().status == STATUS_R
+    R.close()
+    with ExperimentManager(memory_url) as manager:
+        found = manager.search_records().set_index("run_id")["status"]
+    assert dict(found) == {"ours": STATUS_FI, "theirs": STATUS_FA if status == STATUS_FA else STATUS_FI}
