@@ -7,12 +7,12 @@ built here, so that every key has its place, and nothing but plain data can come
 from __future__ import annotations
 
 import os
-from importlib import import_module
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from aqrec.errors import InvalidInputError, InvalidWorkflowError, WorkflowProblem
 from aqrec.tasks._documents import Branch, Document, Place, dotted, error_of, merged, tree_of
+from aqrec.tasks._jinja import Rendered, needed, rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,6 @@ BASE = "BASE_CONFIG_PATH"
 _MOST_VALUES = 200_000
 """A file of a few lines can stand for any number of values by aliases of aliases."""
 _DEEPEST = 100
-_JINJA = ("{{", "{%", "{#")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -51,10 +50,7 @@ def read(config: str | os.PathLike[str] | Mapping[str, Any], *, recorded: bool =
 def _read_file(path: FilePath, above: tuple[FilePath, ...]) -> Document:
     name = str(path)
     text = _text(path)
-    rendered = _rendered(text, name)
-    # The file's own lines are quoted, not what Jinja put in: that may be a password.
-    lines = text.splitlines() if rendered.count("\n") == text.count("\n") else []
-    document = Document(_Builder(name, lines).build(rendered), name)
+    document = Document(_Builder(name, text, rendered(text, name)).build(), name)
     return _based(document, path.parent, (*above, path.resolve()))
 
 
@@ -100,36 +96,6 @@ def _text(path: FilePath) -> str:
         raise InvalidInputError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
-def _rendered(text: str, name: str) -> str:
-    if not any(mark in text for mark in _JINJA):
-        return text
-    jinja = _needed("jinja2")
-    environment: Any = _needed("jinja2.sandbox").SandboxedEnvironment(keep_trailing_newline=True)
-    try:
-        variables = _needed("jinja2.meta").find_undeclared_variables(environment.parse(text))
-        known = {name: os.environ[name] for name in variables if name in os.environ}
-        return str(environment.from_string(text).render(known))
-    except jinja.TemplateSyntaxError as error:
-        raise _of_line(name, text, error.lineno, f"Jinja: {error.message}") from None
-    except jinja.TemplateError as error:
-        raise error_of([WorkflowProblem("", f"Jinja: {error.message}", name)], name) from None
-
-
-def _needed(module: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise InvalidInputError(
-            f"workflow files need {module.partition('.sandbox')[0]}, which is not installed: pip install 'aqrec[workflow]'"
-        ) from error
-
-
-def _of_line(file: str, text: str, line: int, what: str, column: int = 1) -> InvalidWorkflowError:
-    lines = text.splitlines()
-    source = lines[line - 1] if 0 < line <= len(lines) else ""
-    return error_of([WorkflowProblem("", what, file, line, column, source)], file)
-
-
 def _refused(document: Document, key: str, place: Place | None, text: str) -> InvalidWorkflowError:
     return error_of([_problem(key, text, place, document.file)], document.file)
 
@@ -147,18 +113,21 @@ def _kind(value: object) -> str:
 class _Builder:
     """Makes branches of ruamel's nodes."""
 
-    def __init__(self, file: str, lines: list[str]) -> None:
+    def __init__(self, file: str, source: str, text: Rendered) -> None:
         self._file = file
-        self._lines = lines
-        self._yaml: Any = _needed("ruamel.yaml").YAML(typ="safe", pure=True)
+        # The file's own lines are quoted, not what Jinja put in: that may be a password.
+        same = text.lines is not None or text.text.count("\n") == source.count("\n")
+        self._lines = source.splitlines() if same else []
+        self._text = text
+        self._yaml: Any = needed("ruamel.yaml").YAML(typ="safe", pure=True)
         self._problems: list[WorkflowProblem] = []
         self._values = 0
 
-    def build(self, text: str) -> Branch:
-        """Return the only document of a text."""
-        errors = _needed("ruamel.yaml.error")
+    def build(self) -> Branch:
+        """Return the only document of the text."""
+        errors = needed("ruamel.yaml.error")
         try:
-            node = self._yaml.compose(text)
+            node = self._yaml.compose(self._text.text)
         except errors.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = ", ".join(part for part in (error.context, error.problem) if part)
@@ -213,7 +182,11 @@ class _Builder:
                     f"the key comes twice, first in line {first.line if first else '?'}",
                     key_node.start_mark,
                 )
-            own[key] = (place, self._branch(value_node, (*path, key)))
+            branch = self._branch(value_node, (*path, key))
+            if value_node.id == "scalar" and value_node.start_mark.index == value_node.end_mark.index:
+                # YAML sees that there is none where the next thing begins.
+                branch.place = self._place(key_node.end_mark)
+            own[key] = (place, branch)
         return {**below, **own}
 
     def _merge(self, node: Any, path: Path) -> dict[Any, tuple[Place | None, Branch]]:
@@ -229,7 +202,7 @@ class _Builder:
         return found
 
     def _scalar(self, node: Any, path: Path) -> Any:
-        errors = _needed("ruamel.yaml.error")
+        errors = needed("ruamel.yaml.error")
         try:
             return self._yaml.constructor.construct_object(node, deep=True)
         except errors.MarkedYAMLError:
@@ -239,8 +212,9 @@ class _Builder:
         return None
 
     def _place(self, mark: Any) -> Place:
-        source = self._lines[mark.line] if mark.line < len(self._lines) else ""
-        return Place(self._file, mark.line + 1, mark.column + 1, source)
+        line = self._text.line(mark.line + 1)
+        source = self._lines[line - 1] if line <= len(self._lines) else ""
+        return Place(self._file, line, mark.column + 1, source)
 
     def _note(self, path: Path, text: str, mark: Any) -> None:
         self._problems.append(_problem(dotted(path), text, self._place(mark), self._file))

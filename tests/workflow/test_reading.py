@@ -97,6 +97,41 @@ def test_what_was_filled_in_is_not_quoted(write: Write, monkeypatch: pytest.Monk
     assert "hunter2" not in str(caught.value.problems)
 
 
+def test_lines_are_those_of_the_file_whatever_jinja_makes_of_them(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAMES", "[A,\nB]")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    text = (
+        "{# of\n   three\n   lines #}\n"
+        "a: {{ NOWHERE }}\n"
+        "{%- if true %}\nb:\n"
+        "{% for name in 'xyz' %}\n  {{ name }}: 1\n{% endfor -%}\n\n\n{% endif %}\n"
+        "names: {{ NAMES }}\n"
+        "{% set n = {\n  'k': 3\n} %}\n"
+        "last: {{ n.k }}\n"
+    )
+    document = read(write(text))
+    tree = document.tree.plain()
+    assert tree == {"a": None, "b": {"x": 1, "y": 1, "z": 1}, "names": ["A", "B"], "last": 3}
+    lines = text.splitlines()
+    for key, start in (("a", "a:"), ("b", "b:"), ("names", "names:"), ("last", "last:")):
+        place = document.place((key,), key=True)
+        assert place is not None
+        assert (place.line, place.source) == (
+            next(n for n, line in enumerate(lines, 1) if line.startswith(start)),
+            lines[place.line - 1],
+        )
+    nothing, inside, beyond = (document.place(path) for path in (("a",), ("b", "z"), ("names", 1)))
+    assert (nothing.line, inside.line, beyond.line) == (4, 8, 13)  # type: ignore[union-attr]
+
+
+def test_a_value_that_is_missing_is_told_where_its_key_is(write: Write) -> None:
+    document = read(write("a:\n\n# more\nb: {c: , d: 1}\n"))
+    assert document.place(("a",)).line == 1  # type: ignore[union-attr]
+    assert document.place(("b", "c")).line == 4  # type: ignore[union-attr]
+
+
 def test_a_template_cannot_leave_its_sandbox(write: Write) -> None:
     [(_, _, text)] = problems(write("a: {{ ''.__class__.__mro__ }}\n"))
     assert "unsafe" in text
@@ -116,6 +151,8 @@ def test_a_template_cannot_leave_its_sandbox(write: Write) -> None:
         ("a: &a [*a]\n", 1, "nested deeper"),
         ("a: {{ x\n", 1, "Jinja"),
         ("a: 1\nb: {% for %}\n", 2, "Jinja"),
+        ("a: 1\nb: {{ NOWHERE.x }}\n", 2, "'NOWHERE' is undefined"),
+        ("a: 1\n\nb: {{ 1 / 0 }}\n", 3, "ZeroDivisionError"),
         ("BASE_CONFIG_PATH: nothing.yaml\n", 1, "no such file"),
         ("\nBASE_CONFIG_PATH: w.yaml\n", 2, "its own base"),
         ("BASE_CONFIG_PATH: [3]\n", 1, "expected the path"),
