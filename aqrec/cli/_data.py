@@ -89,6 +89,7 @@ def opened(place: Where | str | None) -> Generator[StoreView]:
 async def _load(session: Session) -> bool:
     """Read the catalog; return whether there is a store at all."""
     catalog = await session.refresh()
+    await catalog.catch_up()
     if catalog.checked or catalog.runs:
         return True
     # Folders of runs that somebody copied here: each stands for itself.

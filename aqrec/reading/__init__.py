@@ -11,6 +11,7 @@ from aqrec.reading._history import frame_of, read_metric_history, read_points
 from aqrec.reading._pages import PageToken
 from aqrec.reading._runs import standing
 from aqrec.reading._selection import Selection
+from aqrec.reading._tails import may_have_more
 
 __all__ = [
     "LEAST_POINTS",
@@ -23,6 +24,7 @@ __all__ = [
     "Selection",
     "frame_of",
     "long_frame",
+    "may_have_more",
     "parse_fields",
     "read_metric_history",
     "read_points",

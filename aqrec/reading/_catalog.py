@@ -51,6 +51,7 @@ from aqrec.reading._pages import Pins
 from aqrec.reading._parts import ColumnMemory
 from aqrec.reading._runs import Runs, standing
 from aqrec.reading._selection import Selection
+from aqrec.reading._tails import Tails
 from aqrec.stores import ObjectInfo, Store
 from aqrec.stores._wrapper import closing
 
@@ -122,11 +123,13 @@ class EventLog(msgspec.Struct):
 class Catalog:
     """State of one store, kept up to date by `refresh`.
 
-    `url` is what the store was opened by, where a wrapper's own URL is another one.
+    `url` is what the store was opened by, where a wrapper's own URL is another one. `own` is the writer of this process; without it
+    `catch_up` does nothing.
     """
 
-    def __init__(self, store: Store, url: str | None = None) -> None:
+    def __init__(self, store: Store, url: str | None = None, own: str | None = None) -> None:
         self.store = store
+        self._tails = Tails(store, own)
         self._url = url if url is not None else store.url
         self.runs = Runs()
         self.experiments: dict[str, ExperimentDocument] = {}
@@ -210,6 +213,37 @@ class Catalog:
         if not together:
             numbers = {layout.head_number(info.key) async for info in self.store.list(layout.HEADS)}
         return infos, numbers
+
+    async def catch_up(self, run_ids: Iterable[str] | None = None, *, everywhere: bool = False) -> None:
+        """Count the points of runs (None: of all that go on) that are in journals and that no event tells of.
+
+        Only where journals grow, unless `everywhere`: in a bucket a writer that lives tells in time, and looking takes requests.
+        """
+        if not (everywhere or self.store.supports_append):
+            return
+        if run_ids is None:
+            docs = [doc for doc in self.runs.documents.values() if doc.known and doc.end_time is None]
+        else:
+            docs = [doc for run_id in run_ids if (doc := self.runs.get(run_id)) is not None]
+        growing = {key for key in self.head.logs if key in self.listed and key not in self.logs}
+        growing |= {key for key, log in self.logs.items() if not log.complete}
+        writers = {layout.writer_of_event_log(key) for key in growing}
+
+        def finished(writer: str) -> bool:
+            return self.store.supports_append and writer not in writers
+
+        await self._tails.catch_up(docs, finished, self._to_change)
+
+    async def untold(self, run_id: str) -> list[MetricsSummarised]:
+        """Return what writers of a run that died have left in their journals and not told of, as events to be recorded."""
+        await self.catch_up([run_id], everywhere=True)
+        doc = self.runs.get(run_id)
+        return [] if doc is None else self._tails.found(doc)
+
+    def _to_change(self, run_id: str) -> RunDocument:
+        doc = self.runs.to_change(run_id)
+        self.by_experiment.setdefault(doc.experiment_id, set()).add(run_id)
+        return doc
 
     def copy(self) -> Catalog:
         """Return one that begins with what is known here and takes in events by `add`; it is not to be refreshed."""
@@ -447,6 +481,7 @@ class Catalog:
 
         With `until`, a clock, only of runs that were made by then.
         """
+        await self.catch_up()
         news = [
             copy_document(doc)
             for doc in self.news_of(experiment_ids, view)

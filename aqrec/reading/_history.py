@@ -25,7 +25,7 @@ from aqrec.stores import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_of", "read_metric_history", "read_points"]
+__all__ = ["first_of", "frame_of", "read_metric_history", "read_points"]
 
 logger = logging.getLogger("aqrec")
 
@@ -160,7 +160,7 @@ async def _read_journal(
     segments = sorted(info.key for info in infos)
     small = await _small(store, [info.key for info in infos if info.size <= _SMALL])
     firsts = [
-        _first(small[segment] if segment in small else await store.get(segment, end=_HEADER_BYTES))
+        first_of(small[segment] if segment in small else await store.get(segment, end=_HEADER_BYTES))
         for segment in segments
     ]
     found: list[_Found] = []
@@ -209,7 +209,8 @@ async def _small(store: Store, keys: list[str]) -> dict[str, bytes]:
     return dict(zip(keys, cast("list[bytes]", found), strict=True))
 
 
-def _first(head: bytes) -> int:
+def first_of(head: bytes) -> int:
+    """Return the number that a segment's header says its frames begin with."""
     for frame in scan(io.BytesIO(head), len(head)):
         if not isinstance(frame, Damage) and frame.kind == HEADER:
             return msgspec.msgpack.decode(frame.payload, type=LogHeader).first

@@ -98,6 +98,7 @@ async def compare(workspace: Workspace, run_ids: Sequence[str], *, everything: b
     if len(ids) < 2:
         raise InvalidInputError(f"compare needs two runs or more; {len(ids)} given")
     catalog = await workspace.session.refresh()
+    await catalog.catch_up(ids)
     docs = [copy_document(await catalog.find_run(run_id)) for run_id in ids]
     slots = asyncio.Semaphore(_AT_ONCE)
 

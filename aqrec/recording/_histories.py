@@ -75,6 +75,8 @@ async def histories(
         raise InvalidInputError(f"keys={keys!r} is one text; give a list: keys=[{keys!r}]")
     wanted = None if keys is None else list(dict.fromkeys(keys))
     catalog = await session.refresh()
+    if wanted is None:  # a key may be new
+        await catalog.catch_up(run_ids)
     docs = [copy_document(await catalog.find_run(run_id)) for run_id in dict.fromkeys(run_ids)]
     slots = asyncio.Semaphore(_AT_ONCE)
 

@@ -45,7 +45,7 @@ from aqrec.format._records import (
     TagsSet,
 )
 from aqrec.format._unfold import merge
-from aqrec.reading import frame_of, read_points
+from aqrec.reading import frame_of, may_have_more, read_points
 from aqrec.recording._places import Places
 from aqrec.recording._session import Session
 
@@ -333,12 +333,28 @@ class Run:
 
     async def _seal(self) -> None:
         """Give an ended run its history and document, by ``Options.seal``; its end must be recorded."""
+        await self.tell_for_others()
         for sealed in await self.engine.run_ended(self.state):
             with self._lock:
                 apply(self.doc, sealed)
         if self.session.options.seal == "run":
             doc = self._own_document() or await self.document(now=True)
             await self.engine.store.put(layout.run_document_key(self.run_id), document_to_json(doc))
+
+    async def tell_for_others(self) -> None:
+        """Record what earlier writers of the run have left in their journals and, since they died, not told of."""
+        own = self.engine.writer
+        if self.engine.outage.away or all(writer == own for writer in may_have_more(self.doc)):
+            return
+        try:
+            events = await self.session.catalog.untold(self.run_id)
+        except StorageError as error:
+            logger.warning(
+                "aqrec: metrics of run %s by other processes may be out of date: %s", self.run_id, error
+            )
+            return
+        for event in events:
+            self.post(msgspec.structs.replace(event, clock=self._clock()))
 
     def _own_document(self) -> RunDocument | None:
         """Return what this process knows of the run, if nobody else will have recorded more; else None.
@@ -389,7 +405,11 @@ class Run:
 
     async def list_metrics(self) -> dict[str, float]:
         """Return the latest value of each metric."""
-        return {key: summary.value for key, summary in sorted(latest(await self.document()).items())}
+        doc = await self.document()
+        if not self.engine.outage.away:
+            await self.session.catalog.catch_up([self.run_id])
+            doc = self.session.catalog.runs.get(self.run_id) or doc
+        return {key: summary.value for key, summary in sorted(latest(doc).items())}
 
     async def metric_history(self, key: str) -> pd.DataFrame:
         """Return the history of one metric."""

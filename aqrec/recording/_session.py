@@ -134,7 +134,8 @@ class Session:
             runtime = current_runtime()
             runtime.acquire()
             self._runtime = runtime
-            self._catalog, self._remembered = Catalog(self._engine.store, self.url), None
+            self._catalog = Catalog(self._engine.store, self.url, self._engine.writer)
+            self._remembered = None
             # Snapshots and heads are of one store; what is recorded offline becomes part of another.
             enabled = self.options.upkeep == "auto" and not self.options.offline
             self._folding = Folding(self._catalog, enabled=enabled)

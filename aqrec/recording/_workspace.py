@@ -189,6 +189,7 @@ class Workspace:
                 run = self.new_run(experiment, recorder_name, recorder_id, parent)
             else:
                 run = self.handle(doc)
+                await run.tell_for_others()
                 experiment = ExperimentRef(self, doc.experiment_id, doc.experiment_name)
         else:
             run = await self.create_run(experiment, recorder_name, recorder_id, parent)

@@ -142,6 +142,7 @@ async def fold(
     with objects that nobody needs, which a later fold deletes.
     """
     await catalog.refresh()
+    await catalog.catch_up()
     # No await from here until all is taken that may change.
     head, snapshots, documents = catalog.head, catalog.runs.snapshots, catalog.runs.documents
     numbers, listed = catalog.numbers, catalog.listed

@@ -113,6 +113,7 @@ async def _wanted(workspace: Workspace, experiments: list[str] | None) -> list[R
     catalog = await workspace.session.refresh()
     if not catalog.checked and not catalog.runs:
         raise NotFoundError(f"no aqrec store in {workspace.session.url}")
+    await catalog.catch_up()
     ids: list[str] | None = None
     if experiments is not None:
         refs = [await workspace.find_experiment(None, name, create=False) for name in experiments]
