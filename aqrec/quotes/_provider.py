@@ -15,7 +15,7 @@ from ._days import day_array
 from ._files import Files
 from ._market import Market
 
-__all__ = ["is_provider", "read_provider"]
+__all__ = ["has_prices", "is_provider", "read_provider"]
 
 Ranges = list[tuple[np.datetime64, np.datetime64]]
 
@@ -26,6 +26,12 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 def is_provider(files: Files) -> bool:
     """Tell whether a folder is one of Qlib's."""
     return files.is_folder("calendars") and files.is_folder("features")
+
+
+def has_prices(files: Files, name: str) -> bool:
+    """Tell whether a folder has closes of an instrument."""
+    folder = f"features/{_folder(name)}"
+    return "close.day.bin" in files.names(folder)
 
 
 def read_provider(

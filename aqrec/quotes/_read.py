@@ -5,19 +5,21 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from aqrec.errors import CorruptError, InvalidInputError, ObjectNotFoundError
+from aqrec.stores._urls import local_root
 
 from ._days import as_day
 from ._files import Files, file_name, open_files
 from ._market import Market, part_of
-from ._provider import is_provider, read_provider
+from ._provider import has_prices, is_provider, read_provider
 
-__all__ = ["FIELDS", "read_quotes"]
+__all__ = ["FIELDS", "lacking", "read_quotes"]
 
 FIELDS = ("$open", "$close", "$volume", "$factor", "$change")
 """What a backtest may need unless it is told otherwise"""
@@ -109,6 +111,57 @@ def read_quotes(
     )
 
 
+def lacking(source: str, names: Sequence[str]) -> list[str]:
+    """Return which instruments a file or folder on this machine has no prices of; of a table, reads that column only.
+
+    Raises
+    ------
+    ObjectNotFoundError
+        There is no such file or folder.
+    InvalidInputError
+        It is no table and no data folder.
+    CorruptError
+        It cannot be decoded.
+    """
+    files = open_files(source)
+    if is_provider(files):
+        return [name for name in names if not has_prices(files, name)]
+    root = Path(local_root(source))
+    parts = [root]
+    if files.is_folder():
+        parts = [root / name for name in _parquet_files(files)]
+    elif not root.is_file():
+        raise ObjectNotFoundError(f"there is no file or folder {source!r}")
+    elif not _kind(root.name):
+        raise InvalidInputError(f"{source!r} is neither .parquet nor .csv, nor a data folder of Qlib")
+    if not names:
+        return []
+    known: set[Any] = set()
+    for part in parts:
+        try:
+            known |= _instruments(part)
+        except (ValueError, OSError, EOFError) as error:
+            raise CorruptError(f"the instruments of {str(part)!r} cannot be read: {error}") from error
+    return [name for name in names if name not in known]
+
+
+def _instruments(path: Path) -> set[Any]:
+    if _kind(path.name) == "csv":
+        column = pd.read_csv(path, usecols=["instrument"], dtype=str, keep_default_na=False)
+    else:
+        column = pd.read_parquet(path, columns=["instrument"]).reset_index()
+    return set(column["instrument"].unique())
+
+
+def _parquet_files(files: Files) -> list[str]:
+    found = [name for name in files.names("") if _kind(name) == "parquet"]
+    if not found:
+        raise InvalidInputError(
+            f"the folder {files.name} has no Parquet files, and no calendars/ and features/ as a data folder of Qlib"
+        )
+    return found
+
+
 def _names(what: str, given: Any) -> list[str]:
     try:
         names = list(given)
@@ -122,12 +175,7 @@ def _names(what: str, given: Any) -> list[str]:
 
 def _frame(files: Files, source: str) -> pd.DataFrame:
     if files.is_folder():
-        parts = [name for name in files.names("") if _kind(name) == "parquet"]
-        if not parts:
-            raise InvalidInputError(
-                f"the folder {files.name} has no Parquet files, and no calendars/ and features/ as a data folder of Qlib"
-            )
-        return pd.concat([_parsed(files.read(name), name, files.name) for name in parts])
+        return pd.concat([_parsed(files.read(name), name, files.name) for name in _parquet_files(files)])
     return _parsed(files.read(), file_name(source), files.name)
 
 

@@ -16,12 +16,13 @@ from aqrec.format._names import check_name
 from aqrec.tasks._documents import Document, Path, Problems
 from aqrec.tasks._instances import Named, factory_of, module_of, named, parameters, pickle_path
 from aqrec.tasks._order import Found, check_order
+from aqrec.tasks._prices import check_quotes
 from aqrec.tasks._reading import BASE
 from aqrec.tasks._records import in_templates, market_of_qlib, record_factory, trades
 from aqrec.tasks._trading import TradingCheck, is_trading
 from aqrec.tasks._trial import tried
 from aqrec.tasks._types import expectation
-from aqrec.templates._backtest_plan import backtest_plan, check_prices
+from aqrec.templates._backtest_plan import BacktestPlan, backtest_plan, check_prices
 from aqrec.templates._plan import Template
 
 __all__ = ["check_task", "check_workflow", "has_qlib"]
@@ -190,21 +191,20 @@ class _Check:
         settings = config.get("qlib_init")
         if not isinstance(settings, Mapping | None):
             return
-        priced = bool(market_of_qlib(settings)) or self._may_give_prices(dataset)
+        from_qlib, from_dataset = market_of_qlib(settings).get("quotes"), self._may_give_prices(dataset)
         for path, factory, kwargs, made in records:
-            if factory is None or not is_trading(factory) or (priced and trades(factory, kwargs)):
-                continue
-            if made is None and kwargs.get("quotes") is not None:
+            if factory is None or not is_trading(factory):
                 continue
             try:
-                plan = (
-                    made.plan
-                    if made is not None
-                    else backtest_plan(
-                        kwargs.get("config"), None, None, None, quotes=None, region="cn", qlib_compat=False
-                    )
-                )
-                check_prices(_name(factory), plan)
+                plan = made.plan if made is not None else _plan(kwargs)
+                if kwargs.get("quotes") is not None:
+                    check_quotes(self.problems, path, plan, kwargs["quotes"], None)
+                elif not trades(factory, kwargs):
+                    check_prices(_name(factory), plan)
+                elif not from_dataset:
+                    check_quotes(self.problems, path, plan, None, from_qlib)
+                    if from_qlib is None:
+                        check_prices(_name(factory), plan)
             except InvalidInputError as error:
                 if "no prices" in str(error):
                     self.problems.add(
@@ -402,6 +402,11 @@ def _near(key: Any, known: Collection[str]) -> str:
 
 def _is_qlib(wanted: Named | None) -> bool:
     return wanted is not None and isinstance(wanted.module, str) and wanted.module.split(".", 1)[0] == "qlib"
+
+
+def _plan(kwargs: Mapping[str, Any]) -> BacktestPlan:
+    config = kwargs.get("config")
+    return backtest_plan(config, None, None, None, quotes=None, region="cn", qlib_compat=False)
 
 
 def _is_ours(factory: type) -> bool:

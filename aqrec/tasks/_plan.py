@@ -14,6 +14,7 @@ from aqrec.format._values import normalise
 from aqrec.tasks._checking import check_task, check_workflow
 from aqrec.tasks._documents import Document, tree_of
 from aqrec.tasks._instances import accepted, fill_placeholder, flatten_dict, make
+from aqrec.tasks._prices import resolve_quotes
 from aqrec.tasks._reading import read
 
 __all__ = [
@@ -77,6 +78,7 @@ def prepare(
 ) -> Workflow:
     """Read and check a workflow; raises `InvalidWorkflowError` with all that is wrong. See `check_workflow`."""
     document = read(config, recorded=recorded)
+    resolve_quotes(document)
     check_workflow(document, templates, to_run=to_run, recorded=recorded)
     plain: dict[str, Any] = document.tree.plain()
     task = document.tree.plain()["task"]
@@ -98,6 +100,7 @@ def _resolve_paths(config: dict[str, Any], file: str | None) -> None:
 def prepare_task(task: Mapping[str, Any], templates: ModuleType) -> dict[str, Any]:
     """Return a checked copy of a task: dicts and lists are new, other objects are shared."""
     document = Document(tree_of({"task": task}))
+    resolve_quotes(document)
     check_task(document, templates)
     copy: dict[str, Any] = document.tree.plain()["task"]
     return copy

@@ -1,11 +1,13 @@
 """A workflow is checked before anything is done, and all that is wrong is told at once."""
 
 import asyncio
+import io
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import aqrec.sync.workflow as blocking
@@ -303,8 +305,6 @@ def test_a_portfolio_record_without_prices_is_told(tmp_path: Path) -> None:
     [(line, message)] = found(tmp_path, GOOD + records)
     assert line == 6
     assert message.startswith("task.record[1].kwargs: PortAnaRecord has no prices to trade at: give quotes=")
-    (tmp_path / "w.yaml").write_text(GOOD + records + "      kwargs: {quotes: prices.parquet}\n")
-    blocking.check(tmp_path / "w.yaml")
     (tmp_path / "w.yaml").write_text(GOOD.replace("class: Panel", "class: PricedPanel") + records)
     blocking.check(tmp_path / "w.yaml")
 
@@ -341,6 +341,75 @@ def test_records_that_hand_their_arguments_on_are_good(tmp_path: Path) -> None:
         text = f"{GOOD}  record:\n    - SignalRecord\n    - {{module_path: tests.workflow.parts, class: {record}}}\n"
         (tmp_path / "w.yaml").write_text(text)
         blocking.check(tmp_path / "w.yaml")
+
+
+QUOTES = "instrument,datetime,close\n" + "".join(f"NA,2024-01-0{day},1{day}\n" for day in range(1, 7))
+PORTFOLIO = """\
+  record:
+    - SignalRecord
+    - class: PortAnaRecord
+      kwargs:
+        quotes: prices.csv
+        config:
+          strategy: {class: TopkDropoutStrategy, kwargs: {signal: <PRED>, topk: 2, n_drop: 1}}
+          backtest:
+            benchmark: NA
+"""
+
+
+def test_quotes_lie_where_one_stands_or_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The recorded path is absolute, so that the run can be repeated from anywhere."""
+
+    def quotes(config: Any) -> Any:
+        return blocking.check(config)["task"]["record"][1]["kwargs"]["quotes"]
+
+    own, here = tmp_path / "own", tmp_path / "here"
+    for folder in (own, here):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    (own / "prices.csv").write_text(QUOTES)
+    (own / "base.yaml").write_text(GOOD + PORTFOLIO)
+    (own / "w.yaml").write_text(GOOD + PORTFOLIO)
+    (tmp_path / "based.yaml").write_text("BASE_CONFIG_PATH: own/base.yaml\n")
+    assert quotes(own / "w.yaml") == quotes(tmp_path / "based.yaml") == str(own / "prices.csv")
+    (here / "prices.csv").write_text(QUOTES)
+    assert quotes(own / "w.yaml") == str(here / "prices.csv")
+
+
+def test_quotes_and_benchmarks_that_are_not_there_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [(line, said)] = found(tmp_path, GOOD + PORTFOLIO)
+    assert line == 8
+    assert said.startswith(
+        "task.record[1].kwargs.quotes: there is no file or folder 'prices.csv', looked for bel"
+    )
+    frame = pd.read_csv(io.StringIO(QUOTES), keep_default_na=False)
+    provider = tmp_path / "provider"
+    for folder in ("calendars", "features/na"):
+        (provider / folder).mkdir(parents=True)
+    (provider / "features" / "na" / "close.day.bin").touch()
+    (tmp_path / "parts").mkdir()
+    frame.to_parquet(tmp_path / "parts" / "1.parquet")
+    frame.set_index(["instrument", "datetime"]).to_parquet(tmp_path / "prices.parquet")
+    (tmp_path / "prices.csv").write_text(QUOTES)
+    for kind in ("prices.csv", "prices.parquet", "parts", "provider"):
+        text = GOOD + PORTFOLIO.replace("prices.csv", kind)
+        (tmp_path / "w.yaml").write_text(text)
+        blocking.check(tmp_path / "w.yaml")
+        [(line, said)] = found(tmp_path, text.replace("benchmark: NA", "benchmark: [NA, B]"))
+        assert (line, said.partition(" is not in")[0]) == (
+            12,
+            "task.record[1].kwargs.config.backtest.benchmark: the benchmark 'B'",
+        )
+    [(line, said)] = found(tmp_path, GOOD + PORTFOLIO.replace("prices.csv", "w.yaml"))
+    assert (line, "neither .parquet nor .csv" in said) == (8, True)
+    (tmp_path / "prices.csv").write_text("a,b\n1,2\n")
+    [(line, said)] = found(tmp_path, GOOD + PORTFOLIO)
+    assert (line, "cannot be read" in said) == (8, True)
 
 
 def test_records_that_come_before_what_they_need_are_told(tmp_path: Path) -> None:
