@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ __all__ = [
     "Rule",
     "check_arguments",
     "check_keys",
+    "check_texts",
     "flag",
     "generator",
     "number",
@@ -76,6 +77,15 @@ def check_keys(what: str, given: Any, known: Iterable[str]) -> None:
         raise InvalidInputError(
             f"{what} has the unknown {', '.join(map(repr, unknown))}; its keys are {', '.join(names)}"
         )
+
+
+def check_texts(name: str, given: Any) -> None:
+    """Refuse what is no list of texts; one text alone, which is a list of its letters, too. None is allowed."""
+    if isinstance(given, str | bytes):
+        raise InvalidInputError(f"{name}={shown(given)} is one text; give a list: {name}=[{shown(given)}]")
+    if given is None or (isinstance(given, Collection) and all(isinstance(text, str) for text in given)):
+        return
+    raise InvalidInputError(f"{name}={shown(given)}: give a list of texts")
 
 
 def shown(value: Any) -> str:

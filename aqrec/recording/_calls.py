@@ -16,7 +16,7 @@ from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._recorder import Recorder
 from aqrec.recording._searching import OutputFormat, Page, Query, search, search_page, shown
 from aqrec.recording._starting import Starting
-from aqrec.recording._views import run_id_of
+from aqrec.recording._views import run_ids_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -443,7 +443,7 @@ class ExperimentCalls(abc.ABC):
             There is no such run.
         """
         part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
-        ids = [run_id_of(recorder) for recorder in recorders]
+        ids = run_ids_of(recorders)
         return await self._call(histories(self._workspace.session, ids, keys, form, part))
 
     async def compare(self, recorders: Sequence[Recorder | str], *, everything: bool = False) -> Comparison:
@@ -461,7 +461,7 @@ class ExperimentCalls(abc.ABC):
         RecorderNotFoundError
             There is no such run.
         """
-        ids = [run_id_of(recorder) for recorder in recorders]
+        ids = run_ids_of(recorders)
         return await self._call(compare(self._workspace, ids, everything=everything))
 
     async def export(

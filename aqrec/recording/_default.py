@@ -19,6 +19,7 @@ from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import canonical_url
 from aqrec.stores._place import target_of
+from aqrec.stores._urls import url_text
 
 __all__ = ["Defaults", "defaults"]
 
@@ -54,17 +55,20 @@ class Defaults:
         """Return where a new run goes: a URL's workspace, that of this task's own run, or the default URL's."""
         entry = _active.mine() if uri is None and mode is None else None
         return (
-            entry.experiment.workspace if entry is not None else self._opened(uri or self.default_uri(), mode)
+            entry.experiment.workspace
+            if entry is not None
+            else self._opened(uri if uri is not None else self.default_uri(), mode)
         )
 
     def _opened(self, uri: str, mode: Mode | None = None) -> Workspace:
         # what a URL says of the way to its store makes another workspace; the options of `configure` do not
-        key = (*target_of(str(uri)).key(), mode)
+        text = url_text(uri)
+        key = (*target_of(text).key(), mode)
         with self._lock:
             workspace = self._workspaces.get(key)
             if workspace is None or workspace.session.closed:
                 options = self.options.with_mode(mode)
-                session = Session(str(uri), options, self.storage_options, self.default_exp_name)
+                session = Session(text, options, self.storage_options, self.default_exp_name)
                 workspace = self._workspaces[key] = Workspace(session)
             return workspace
 
@@ -92,8 +96,8 @@ class Defaults:
     def set_uri(self, uri: str | None) -> None:
         """Change the default URL, or go back to ``AQREC_URI`` and the folder."""
         if uri is not None:
-            canonical_url(str(uri))
-        self.uri = str(uri) if uri is not None else None
+            canonical_url(url_text(uri))
+        self.uri = url_text(uri) if uri is not None else None
 
     def take_all(self) -> list[Session]:
         """Give up all workspaces; return their sessions to be closed."""
@@ -105,8 +109,9 @@ class Defaults:
     @contextlib.contextmanager
     def override(self, uri: str) -> Generator[None]:
         """Change the default URL for this task."""
-        canonical_url(str(uri))
-        token = self._override.set(str(uri))
+        text = url_text(uri)
+        canonical_url(text)
+        token = self._override.set(text)
         try:
             yield
         finally:

@@ -11,7 +11,7 @@ from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._recorder import Recorder
 from aqrec.recording._searching import OutputFormat, Query, search, shown
 from aqrec.recording._starting import Starting
-from aqrec.recording._views import ExperimentView, parent_id, run_id_of
+from aqrec.recording._views import ExperimentView, parent_id, run_ids_of
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -225,7 +225,7 @@ class Experiment(ExperimentView):
         if recorders is None:
             ids = [run.run_id for run in await self._call(workspace.list_runs(self._ref))]
         else:
-            ids = [run_id_of(recorder) for recorder in recorders]
+            ids = run_ids_of(recorders)
         return await self._call(histories(workspace.session, ids, keys, form, part))
 
     async def delete_recorder(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from aqrec._checks import check_texts
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import RunDocument, copy_document, latest
 from aqrec.format._records import MetricSummary
@@ -100,8 +101,7 @@ class Exporting(msgspec.Struct, frozen=True, kw_only=True):
             )
         if isinstance(self.tables, str) or not self.tables or not set(self.tables) <= set(TABLES):
             raise InvalidInputError(f"tables={self.tables!r}: give a list of {' and '.join(TABLES)}")
-        if isinstance(self.keys, str):
-            raise InvalidInputError(f"keys={self.keys!r} is one text; give a list: keys=[{self.keys!r}]")
+        check_texts("keys", self.keys)
         return self.query.check()
 
 

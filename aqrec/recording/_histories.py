@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
+from aqrec._checks import check_texts
 from aqrec.errors import InvalidInputError
 from aqrec.format._document import copy_document
 from aqrec.format._parquet import After
@@ -57,6 +58,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 async def history(run: Run, key: str, part: Part) -> pd.DataFrame:
     """Return the points of one metric of a run; see `Recorder.metric_history`."""
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what a caller gave
+        raise InvalidInputError(f"key={key!r}: give the name of a metric, which is text")
     after = part.after()
     (points,) = (await run.read_points([key], after)).values()
     return await asyncio.get_running_loop().run_in_executor(
@@ -71,8 +74,7 @@ async def histories(
     after = part.after()
     if form not in _FORMS:
         raise InvalidInputError(f"form={form!r}: choose one of {', '.join(_FORMS)}")
-    if isinstance(keys, str):
-        raise InvalidInputError(f"keys={keys!r} is one text; give a list: keys=[{keys!r}]")
+    check_texts("keys", keys)
     wanted = None if keys is None else list(dict.fromkeys(keys))
     catalog = await session.refresh()
     if wanted is None:  # a key may be new

@@ -13,6 +13,7 @@ from aqrec.recording._session import Session
 from aqrec.recording._upkeep_calls import UpkeepCalls
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import redact_url
+from aqrec.stores._urls import url_text
 from aqrec.upkeep import Compaction
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class ExperimentManager(ExperimentCalls, UpkeepCalls):
         mode: Mode | None = None,
     ) -> None:
         chosen = (options or Options()).with_mode(mode)
-        session = Session(str(uri), chosen, storage_options, default_exp_name)
+        session = Session(url_text(uri), chosen, storage_options, default_exp_name)
         self._of_store = Workspace(session)
 
     def __repr__(self) -> str:

@@ -83,6 +83,25 @@ def check_status(status: str) -> None:
         raise InvalidValueError(f"status {status!r}: choose one of {', '.join(STATUSES)}")
 
 
+def _apart(points: object) -> list[tuple[int | None, int | None, dict[str, float]]]:
+    """Return points with step, timestamp and a dict of one value each; refuse what is none."""
+    if isinstance(points, str | bytes) or not isinstance(points, Iterable):
+        raise InvalidValueError(
+            f"metrics={shown(points)}: give a dict of key to number, or a list of tuples (key, value, step, timestamp)"
+        )
+    given: Iterable[Any] = points
+    found: list[tuple[int | None, int | None, dict[str, float]]] = []
+    for point in given:
+        try:
+            key, value, step, timestamp = point
+            found.append((step, timestamp, {key: value}))
+        except (TypeError, ValueError):
+            raise InvalidValueError(
+                f"metrics[{len(found)}]={shown(point)}: give a tuple (key, value, step, timestamp); step and timestamp may be None"
+            ) from None
+    return found
+
+
 def refuse_deleted(doc: RunDocument) -> None:
     """Raise `InvalidInputError` if a run was deleted: nobody would see what is recorded in it."""
     if doc.deleted:
@@ -197,7 +216,8 @@ class Run:
         timestamp: int | None,
     ) -> Room | None:
         """Log metrics, params and tags; bad params or tags are refused before any part is recorded."""
-        clean_tags, clean_params = self._clean("tag", tags or {}), self._clean("param", params or {})
+        clean_tags = self._clean("tag", {} if tags is None else tags)
+        clean_params = self._clean("param", {} if params is None else params)
         self._pack("tags", clean_tags)
         self._pack("params", clean_params)
         with self._lock:
@@ -213,7 +233,7 @@ class Run:
         if isinstance(metrics, Mapping):
             points = [(step, timestamp, dict(cast("Mapping[str, float]", metrics)))]
         else:
-            points = [(at, stamp, {key: value}) for key, value, at, stamp in metrics]
+            points = _apart(metrics)
             for point in points:
                 self.points.check(*point)
         room: Room | None = None
@@ -224,6 +244,8 @@ class Run:
 
     @staticmethod
     def _clean(what: str, given: Mapping[str, object]) -> dict[str, values.Value]:
+        if not isinstance(given, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - what a caller gave
+            raise InvalidValueError(f"{what}s={shown(given)}: give a dict of key to value")
         return {
             check_key_name(what, key): values.normalise(f"{what} {key!r}", value)
             for key, value in given.items()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
+from aqrec._checks import check_texts
 from aqrec.errors import InvalidInputError
 from aqrec.format._ids import experiment_id as derive_experiment_id
 from aqrec.format._ids import new_id
@@ -63,6 +64,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
     def check(self) -> tuple[Field, ...]:
         """Return the columns that are asked for; raise `InvalidInputError` for what makes no sense."""
+        check_texts("experiment_ids", self.experiment_ids)
+        check_texts("experiment_names", self.experiment_names)
         if self.view not in VIEWS:
             raise InvalidInputError(f"view {self.view!r}: choose one of {', '.join(VIEWS)}")
         if self.output_format not in _FORMATS:

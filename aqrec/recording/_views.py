@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import msgspec
 
@@ -16,7 +17,7 @@ from aqrec.recording._workspace import ExperimentRef, Workspace
 if TYPE_CHECKING:
     from aqrec.recording._run import Run
 
-__all__ = ["ExperimentView", "RecorderView", "RunReference", "parent_id", "run_id_of", "run_reference"]
+__all__ = ["ExperimentView", "RecorderView", "RunReference", "parent_id", "run_ids_of", "run_reference"]
 
 
 def _utc(milliseconds: int | None) -> dt.datetime | None:
@@ -143,8 +144,14 @@ def parent_id(parent: object) -> str | None:
     raise InvalidInputError(f"parent={parent!r}: give a Recorder or its id")
 
 
-def run_id_of(recorder: object) -> str:
-    """Return the id of a run given as a recorder of either face, or an id."""
+def run_ids_of(recorders: object) -> list[str]:
+    """Return the ids of runs given as a list of recorders of either face, or of ids."""
+    if isinstance(recorders, RecorderView | str | bytes) or not isinstance(recorders, Iterable):
+        raise InvalidInputError(f"recorders={recorders!r}: give a list of Recorders or their ids")
+    return [_run_id_of(recorder) for recorder in cast("Iterable[object]", recorders)]
+
+
+def _run_id_of(recorder: object) -> str:
     if isinstance(recorder, RecorderView):
         return recorder.id
     if isinstance(recorder, str):

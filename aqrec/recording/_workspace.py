@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from aqrec._checks import check_arguments, flag
 from aqrec.errors import (
     ExpAlreadyExistError,
     ExperimentNotFoundError,
@@ -36,6 +37,13 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT_RECORDER_NAME", "ExperimentRef", "Workspace"]
 
 DEFAULT_RECORDER_NAME = "aqrec_recorder"
+
+
+def _check_names(name: str | None, run_id: str | None) -> None:
+    if name is not None:
+        check_name("recorder", name)
+    if run_id is not None:
+        check_run_id(run_id)
 
 
 class ExperimentRef:
@@ -140,6 +148,7 @@ class Workspace:
         self, experiment: ExperimentRef, name: str | None, run_id: str | None, parent: str | None
     ) -> Run:
         """Create a run; refuse an id that is taken."""
+        _check_names(name, run_id)
         await self.session.prepare()
         if run_id is not None:
             catalog = await self.session.view(own=True)
@@ -179,6 +188,10 @@ class Workspace:
         parent: str | None = None,
     ) -> tuple[ExperimentRef, Run]:
         """Start a new run, or resume one by id or name (an unknown one becomes new); `begin` sets it RUNNING."""
+        check_arguments({"resume": flag}, {"resume": resume})
+        if experiment_id is None and experiment_name is not None:
+            check_name("experiment", experiment_name)
+        _check_names(recorder_name, recorder_id)
         await self.session.prepare()
         experiment = await self.find_experiment(experiment_id, experiment_name, create=True)
         if resume and (recorder_id is not None or recorder_name is not None):

@@ -49,6 +49,18 @@ def redact_url(url: str) -> str:
     return f"{text}#{_HIDDEN}" if fragment else text
 
 
+def url_text(url: object) -> str:
+    """Return a URL or path that a caller gave as text. Raises `InvalidInputError` for what is neither; it is not shown."""
+    if isinstance(url, str):
+        return url
+    if isinstance(url, os.PathLike):
+        path: os.PathLike[str] | os.PathLike[bytes] = url
+        return os.fsdecode(path)
+    raise InvalidInputError(
+        f"a store is named by its URL or path, as text or a Path, not by a value of type {type(url).__name__}"
+    )
+
+
 def canonical_url(url: str | os.PathLike[str]) -> str:
     """Return one spelling for all URLs and paths of one folder.
 

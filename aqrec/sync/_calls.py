@@ -14,7 +14,7 @@ from aqrec.recording._exporting import Exported, Exporting, ExportTable, export
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._searching import OutputFormat, Page, Query, search, search_page, shown
 from aqrec.recording._starting import Starting
-from aqrec.recording._views import run_id_of
+from aqrec.recording._views import run_ids_of
 from aqrec.sync._experiment import Experiment
 from aqrec.sync._recorder import Recorder
 
@@ -439,7 +439,7 @@ class ExperimentCalls(abc.ABC):
             There is no such run.
         """
         part = Part(after_step=after_step, after_time=after_time, max_points=max_points)
-        ids = [run_id_of(recorder) for recorder in recorders]
+        ids = run_ids_of(recorders)
         return self._call(histories(self._workspace.session, ids, keys, form, part))
 
     def compare(self, recorders: Sequence[Recorder | str], *, everything: bool = False) -> Comparison:
@@ -457,7 +457,7 @@ class ExperimentCalls(abc.ABC):
         RecorderNotFoundError
             There is no such run.
         """
-        ids = [run_id_of(recorder) for recorder in recorders]
+        ids = run_ids_of(recorders)
         return self._call(compare(self._workspace, ids, everything=everything))
 
     def export(

@@ -10,7 +10,7 @@ from aqrec.recording import _active
 from aqrec.recording._histories import HistoryForm, Part, histories
 from aqrec.recording._searching import OutputFormat, Query, search, shown
 from aqrec.recording._starting import Starting
-from aqrec.recording._views import ExperimentView, parent_id, run_id_of
+from aqrec.recording._views import ExperimentView, parent_id, run_ids_of
 from aqrec.sync._recorder import Recorder
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Experiment(ExperimentView):
         if recorders is None:
             ids = [run.run_id for run in self._call(workspace.list_runs(self._ref))]
         else:
-            ids = [run_id_of(recorder) for recorder in recorders]
+            ids = run_ids_of(recorders)
         return self._call(histories(workspace.session, ids, keys, form, part))
 
     def delete_recorder(self, *, recorder_id: str | None = None, recorder_name: str | None = None) -> None:

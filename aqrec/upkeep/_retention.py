@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from aqrec._checks import check_texts
 from aqrec.errors import InvalidInputError
 from aqrec.format import _layout as layout
 from aqrec.format._keys import own_key
@@ -109,6 +110,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     def check_values(self) -> Selection:
         """Refuse what cannot be meant, though not that every ended run is; return the parsed filter."""
+        check_texts("experiment_names", self.experiment_names)
         if self.older_than is not None and not self.older_than >= 0:
             raise InvalidInputError(f"older_than={self.older_than!r}: give seconds from 0 on")
         if self.keep_last is not None and (type(self.keep_last) is not int or self.keep_last < 0):
