@@ -223,11 +223,25 @@ class GcsBucket(Bucket):
         return f"{type(error).__name__}: {error}"
 
     async def _send(self, session: _Session, *, last: bool) -> None:
-        data = session.waiting or b""
-        end = session.sent + len(data)
-        span = f"{session.sent}-{end - 1}" if data else "*"
-        headers = {"Content-Range": f"bytes {span}/{end if last else '*'}"}
-        await self._ask("PUT", session.url, {}, body=data, headers=headers, fine=200 if last else 308)
+        """Send what waits; of what the server keeps only a part, the rest again."""
+        while True:
+            data = session.waiting or b""
+            end = session.sent + len(data)
+            span = f"{session.sent}-{end - 1}" if data else "*"
+            headers = {"Content-Range": f"bytes {span}/{end if last else '*'}"}
+            try:
+                await self._ask("PUT", session.url, {}, body=data, headers=headers)
+            except _AnswerError as error:
+                if error.status != 308:
+                    raise
+                kept = int(error.headers.get("Range", "-").rpartition("-")[2] or -1) + 1
+            else:
+                break
+            if kept == end and not last:
+                break
+            if not session.sent < kept < end:
+                raise _AnswerError(503, f"the server keeps {kept} bytes of an upload, of {end}")
+            session.sent, session.waiting = kept, data[kept - session.sent :]
         session.sent, session.waiting = end, None
 
     def _object(self, name: str) -> str:
@@ -241,7 +255,6 @@ class GcsBucket(Bucket):
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
-        fine: int = 200,
     ) -> tuple[Mapping[str, str], bytes]:
         """Make a request, and return headers and body of a good answer."""
         import aiohttp  # noqa: PLC0415 - comes with gcsfs
@@ -271,8 +284,8 @@ class GcsBucket(Bucket):
             ),
         ) as answer:
             data = await answer.read()
-            if answer.status not in {fine, 200, 204, 206}:
-                raise _AnswerError(answer.status, _message(data))
+            if answer.status not in {200, 204, 206}:
+                raise _AnswerError(answer.status, _message(data), answer.headers)
             return answer.headers, data
 
     async def _credentials(self) -> dict[str, str]:
@@ -299,10 +312,11 @@ class _Session:
 class _AnswerError(Exception):
     """An answer that is no good one."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{status} {text}")
         self.status = status
         self.text = text
+        self.headers = headers or {}
 
 
 def _meaning_of(status: int, text: str) -> Meaning:
