@@ -18,22 +18,25 @@ QUICK: dict[str, Any] = {"part_size": PART, "parallel": 3, "read_timeout": 2.0, 
 
 @dataclass(frozen=True)
 class Driver:
-    """A driver, its server's fixture, and the requests of a small put, a create, and a stream of three parts."""
+    """A driver, its server's fixture, and the requests of a small put, a stream of three parts, and a deletion of two objects."""
 
     server: str
     options: dict[str, Any]
     put: str
     parts: list[str]
+    delete: list[str]
 
 
 DRIVERS = {
-    "gcs": Driver("gcs_server", {}, "POST", ["POST", "PUT", "PUT", "PUT"]),
-    "azure": Driver("azure_server", {}, "PUT", ["PUT"] * 4),
-    "obstore-s3": Driver("s3_server", {"driver": "obstore"}, "PUT", ["POST", "POST", "PUT", "PUT", "PUT"]),
-    "obstore-gs": Driver(
-        "gcs_xml_server", {"driver": "obstore"}, "PUT", ["POST", "POST", "PUT", "PUT", "PUT"]
+    "gcs": Driver("gcs_server", {}, "POST", ["POST", "PUT", "PUT", "PUT"], ["DELETE"] * 2),
+    "azure": Driver("azure_server", {}, "PUT", ["PUT"] * 4, ["DELETE"] * 2),
+    "obstore-s3": Driver(
+        "s3_server", {"driver": "obstore"}, "PUT", ["POST", "POST", "PUT", "PUT", "PUT"], ["POST"]
     ),
-    "obstore-az": Driver("azure_server", {"driver": "obstore"}, "PUT", ["PUT"] * 4),
+    "obstore-gs": Driver(
+        "gcs_xml_server", {"driver": "obstore"}, "PUT", ["POST", "POST", "PUT", "PUT", "PUT"], ["DELETE"] * 2
+    ),
+    "obstore-az": Driver("azure_server", {"driver": "obstore"}, "PUT", ["PUT"] * 4, ["POST"]),
 }
 
 
@@ -95,6 +98,7 @@ async def test_each_call_is_one_request(store: Store, proxy: FaultProxy, driver:
         (lambda: store.list_dir("a"), ["GET"]),
         (lambda: store.put_stream("a/d", pieces(PART)), [driver.put]),
         (lambda: store.get_stream("a/d", lambda file: len(file.read())), ["GET"]),
+        (lambda: store.delete(["a/b", "a/c"]), driver.delete),
     ]
     for call, expected in calls:
         proxy.forget()
