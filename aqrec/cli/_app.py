@@ -362,12 +362,19 @@ def compact(
         float,
         typer.Option(min=0, metavar="SECONDS", help="Delete what has been superseded for so long."),
     ] = 600.0,
+    own_histories: Annotated[
+        bool,
+        typer.Option(
+            "--own-histories",
+            help="Also merge the histories of short runs out of their own folders, which are not complete then.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fold the catalog into few objects, so that searches stay fast; anybody may read and record meanwhile."""
+    """Fold the catalog and small histories into few objects, so that searches stay fast; anybody may read and record meanwhile."""
     from aqrec.cli._compact import compact as command  # noqa: PLC0415
 
-    command(where(store, option), grace, as_json=as_json)
+    command(where(store, option), grace, own_histories=own_histories, as_json=as_json)
 
 
 @app.command()

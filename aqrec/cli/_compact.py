@@ -1,4 +1,4 @@
-"""``aqrec compact``: fold a store's catalog."""
+"""``aqrec compact``: fold a store's catalog, and merge small histories."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["compact"]
 
 
-def compact(place: Where, grace: float, *, as_json: bool) -> None:
-    """Fold a catalog; see the command's help."""
+def compact(place: Where, grace: float, *, own_histories: bool, as_json: bool) -> None:
+    """Fold a catalog and merge histories; see the command's help."""
     with opened(place) as view:
-        done = view.compact(grace)
+        done = view.compact(grace, own_histories=own_histories)
         if as_json:
             print_json({"store": view.url, **msgspec.to_builtins(done)})
             return
         console = stdout()
         logs, objects = plural(done.folded, "event log"), plural(done.deleted, "superseded object")
         console.print(f"Folded {logs} and deleted {objects}.")
+        if done.merged:
+            files = f"{plural(done.merged, 'file')} of histories into {done.written:,}"
+            console.print(f"Merged {files}, with those of {plural(done.runs, 'run')}.")
         note(
             console, f"The catalog is {plural(done.snapshots, 'snapshot')} of {plural(done.rows, 'run')} now."
         )

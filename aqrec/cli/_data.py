@@ -165,9 +165,9 @@ class StoreView:
         """Do something on the engine thread and wait for it."""
         return self._session.runtime.call(work)
 
-    def compact(self, grace: float) -> Compaction:
+    def compact(self, grace: float, *, own_histories: bool) -> Compaction:
         """Fold the catalog; see `ExperimentManager.compact`."""
-        return self.call(self._session.compact(grace))
+        return self.call(self._session.compact(grace, own_histories=own_histories))
 
     def upkeep(self, work: Callable[[Session], Coroutine[Any, Any, T]]) -> T:
         """Do some upkeep of the store."""

@@ -45,6 +45,7 @@ __all__ = [
     "latest",
     "merge_summary",
     "sealed_parts",
+    "sealed_spans",
 ]
 
 
@@ -218,6 +219,11 @@ def sealed_parts(doc: RunDocument) -> list[SealedPart]:
     A writer that was taken for dead may have sealed what somebody else had sealed for it. Where parts overlap, the one that reaches
     furthest is read, of those the one that begins first, and of those the one of the greatest key, which is the latest.
     """
+    return [part for part, _ in sealed_spans(doc)]
+
+
+def sealed_spans(doc: RunDocument) -> list[tuple[SealedPart, int]]:
+    """Return `sealed_parts`, each with the number of the frame behind which it begins."""
     starts: list[tuple[SealedPart, int]] = []
     own: dict[str, int] = {}
     for part in sorted(doc.sealed, key=_order_of_part):
@@ -227,11 +233,11 @@ def sealed_parts(doc: RunDocument) -> list[SealedPart]:
         else:
             starts.append((part, part.after))
     starts.sort(key=lambda item: (item[0].writer, item[0].through, -item[1], item[0].key), reverse=True)
-    chosen: list[SealedPart] = []
+    chosen: list[tuple[SealedPart, int]] = []
     free: dict[str, int] = {}
     for part, start in starts:
         if part.through <= free.get(part.writer, part.through):
-            chosen.append(part)
+            chosen.append((part, start))
             free[part.writer] = start
     chosen.reverse()
     return chosen

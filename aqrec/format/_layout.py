@@ -15,6 +15,7 @@ __all__ = [
     "HEADS",
     "JOURNAL",
     "MARKER",
+    "MERGES",
     "RUNS",
     "SEALED",
     "SNAPSHOTS",
@@ -35,6 +36,7 @@ __all__ = [
     "is_snapshot",
     "journal_folder",
     "journal_key",
+    "merge_note_key",
     "merged_journal_key",
     "metrics_key",
     "run_document_key",
@@ -56,6 +58,7 @@ CLOCK = "catalog/clock"
 DAMAGED = "catalog/damaged"
 ARCHIVES = "catalog/archives"
 ARCHIVE = "archive"
+MERGES = "catalog/merges"
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,200}\Z")
 
@@ -179,6 +182,11 @@ def shared_key(digest: str, name: str) -> str:
 def archive_note_key(identity: str) -> str:
     """Return the key of a note that in some folders of another store may be objects that nothing refers to."""
     return f"{ARCHIVES}/{identity}"
+
+
+def merge_note_key(identity: str) -> str:
+    """Return the key of a note that sealed histories are, or will be, in merged files as well."""
+    return f"{MERGES}/{identity}"
 
 
 def archive_folder(move: str, run_id: str) -> str:

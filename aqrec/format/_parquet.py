@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "let_go", "read_histories"]
+__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "check_footer", "let_go", "read_histories"]
 
 _ROWS_PER_GROUP = 1_000_000
 _SMALL_GROUP = 131_072
@@ -140,6 +140,12 @@ class HistoryWriter:
             if self._rows >= _ROWS_PER_GROUP:
                 self._flush()
 
+    def add(self, table: Any) -> None:
+        """Add points that are a table already, with the columns of this file, as one row group."""
+        self._flush()
+        self._writer.write_table(table.cast(self._schema), row_group_size=max(table.num_rows, 1))
+        self.points += table.num_rows
+
     def _flush(self) -> None:
         import numpy as np  # noqa: PLC0415
 
@@ -254,7 +260,7 @@ def read_histories(
     """
     try:
         if footer is not None:
-            _check_footer(file, footer)
+            check_footer(file, footer)
         return _read(file, keys, run_id, after)
     except AqrecError:
         raise
@@ -266,7 +272,8 @@ def read_histories(
         raise CorruptError(f"a sealed history cannot be read: {error}") from error
 
 
-def _check_footer(file: BinaryIO, footer: Footer) -> None:
+def check_footer(file: BinaryIO, footer: Footer) -> None:
+    """Raise `CorruptError` if a file does not end with a footer of that checksum; it is at its beginning afterwards."""
     file.seek(-min(footer.size, file.seek(0, io.SEEK_END)), io.SEEK_END)
     if zlib.crc32(file.read()) != footer.crc:
         raise CorruptError("the footer of a sealed history is damaged: its checksum is another one")

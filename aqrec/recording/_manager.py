@@ -100,8 +100,11 @@ class ExperimentManager(ExperimentCalls, UpkeepCalls):
         """
         await self._workspace.session.ashut()
 
-    async def compact(self, *, grace: float = 600.0) -> Compaction:
-        """Fold the catalog completely: searches read few objects then, however many runs there are.
+    async def compact(self, *, grace: float = 600.0, own_histories: bool = False) -> Compaction:
+        """Fold the catalog completely, and merge small histories: searches read few objects then, however many runs there are.
+
+        Small files of sealed histories of many runs (``seal="bulk"``) become larger ones, of one experiment each. Files that were merged go in a
+        later call, when the grace period is over.
 
         That happens by itself in small steps (`Options.upkeep`); call this after a large import, or where the store does not
         honour create-if-absent, and then by one process at a time. Reading and recording go on meanwhile.
@@ -110,16 +113,20 @@ class ExperimentManager(ExperimentCalls, UpkeepCalls):
         ----------
         grace
             Seconds before objects that are superseded are deleted, for those who are reading them.
+        own_histories
+            Also take small histories of ended runs out of the runs' own folders, so that a store of many short runs has few files. A run's
+            folder is not complete by itself any more then. Large files with points of purged runs are written again without these, too.
 
         Returns
         -------
         Compaction
-            Numbers: ``folded`` event logs, ``deleted`` objects, and the ``snapshots`` with their ``rows`` that there are now.
+            Numbers: ``folded`` event logs, ``deleted`` objects, the ``snapshots`` with their ``rows`` that there are now, and how many files of
+            histories were ``merged`` into how many that were ``written``, with those of how many ``runs``.
 
         Waits for the store. Cancelling leaves the catalog as good as it was. Raises `ConflictError` if others were faster again
         and again, or a later version of aqrec has written what this one would lose.
         """
-        return await self._call(self._workspace.session.compact(grace))
+        return await self._call(self._workspace.session.compact(grace, own_histories=own_histories))
 
     async def start_exp(
         self,

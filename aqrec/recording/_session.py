@@ -190,13 +190,13 @@ class Session:
             refuse_partial(catalog)
         return catalog
 
-    async def compact(self, grace: float) -> Compaction:
+    async def compact(self, grace: float, *, own_histories: bool) -> Compaction:
         """Fold the whole catalog; see `ExperimentManager.compact`."""
         if self.options.offline:
             raise InvalidInputError(
                 "what is recorded offline is not compacted; send it by sync_spool() first"
             )
-        return await compact(await self.refresh(), grace=grace)
+        return await compact(await self.refresh(), grace=grace, own_histories=own_histories)
 
     async def check_once(self) -> None:
         """Check the marker unless that has been done."""

@@ -37,6 +37,8 @@ from aqrec.format._records import FORMAT_VERSION, STATUS_R
 from aqrec.format._snapshot import LEVEL, Snapshot, SnapshotRows, SnapshotSummary, write_snapshot
 from aqrec.reading import Catalog, EventLog, standing
 from aqrec.stores import Store
+from aqrec.upkeep._clock import store_time
+from aqrec.upkeep._merging import merge_histories, read_notes, sweep
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,12 +77,19 @@ class Compaction(msgspec.Struct, frozen=True, kw_only=True):
         Snapshots that are current now.
     rows
         Rows of these; a run may have an older row in another snapshot.
+    merged, written
+        How many files of sealed histories became how many.
+    runs
+        Runs whose histories are in these.
     """
 
     folded: int = 0
     deleted: int = 0
     snapshots: int = 0
     rows: int = 0
+    merged: int = 0
+    written: int = 0
+    runs: int = 0
 
 
 class _Batch(msgspec.Struct, frozen=True):
@@ -314,8 +323,8 @@ def _counts(head: Head, numbers: Iterable[int]) -> bool:
     return max(numbers, default=0) == head.number
 
 
-async def compact(catalog: Catalog, *, grace: float = GRACE) -> Compaction:
-    """Fold all event logs and join all snapshots, against any number of others who fold meanwhile.
+async def compact(catalog: Catalog, *, grace: float = GRACE, own_histories: bool = False) -> Compaction:
+    """Fold all event logs, merge small histories and join all snapshots, against any number of others who do so meanwhile.
 
     Raises
     ------
@@ -330,8 +339,26 @@ async def compact(catalog: Catalog, *, grace: float = GRACE) -> Compaction:
         folded, deleted = folded + done.folded, deleted + done.deleted
         if done.folded < MOST_LOGS:
             break
+    merged = await merge_histories(catalog, own=own_histories)
     done = await _persist(catalog, grace=grace, join_all=True)
-    return msgspec.structs.replace(done, folded=folded + done.folded, deleted=deleted + done.deleted)
+    deleted += await _sweep(catalog, grace)
+    return msgspec.structs.replace(
+        done,
+        folded=folded + done.folded,
+        deleted=deleted + done.deleted,
+        merged=merged.sources,
+        written=merged.written,
+        runs=merged.runs,
+    )
+
+
+async def _sweep(catalog: Catalog, grace: float) -> int:
+    """Delete what merged files have superseded for so long."""
+    notes = await read_notes(catalog.store)
+    if not notes:
+        return 0
+    await catalog.refresh()
+    return await sweep(catalog, notes, await store_time(catalog.store) - int(grace * 1000))
 
 
 async def _persist(catalog: Catalog, *, grace: float, join_all: bool) -> Compaction:

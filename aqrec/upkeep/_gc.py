@@ -32,6 +32,7 @@ from aqrec.format._points import decode_points
 from aqrec.format._records import STATUS_R, ArtifactRef
 from aqrec.stores import ObjectInfo, Store
 from aqrec.stores._wrapper import closing
+from aqrec.upkeep._merging import read_notes, sweep
 from aqrec.upkeep._work import ALIVE, Cost, Work, check_seconds
 
 __all__ = ["GRACE", "LEAST_GRACE", "Garbage", "Orphan", "collect"]
@@ -166,12 +167,15 @@ class _Judge:
         self._references = _References()
         self._heard: dict[str, int] = {}
         self._keys: tuple[str, set[str]] = "", set()
+        self._merged: set[str] = set()
 
     async def look(self) -> None:
         """Take the catalog as it is now."""
         catalog = self._work.catalog
         self._work.check_whole()
         self._heard = catalog.heard()
+        notes = await read_notes(self._work.store)
+        self._merged = {key for _, note in notes for key in note.sources}
         self._references = _References()
         self._keys = "", set()
         for number, doc in enumerate(self._work.documents()):
@@ -201,6 +205,8 @@ class _Judge:
             return None
         if own.kind == "shared text":
             return ""
+        if key in self._merged:
+            return "whose points are in merged files, or will be; aqrec compact deletes them"
         if own.kind == "event log":
             return self._why_log_kept(key)
         if own.kind == "journal":
@@ -263,6 +269,8 @@ async def collect(
     check_seconds("grace", grace, LEAST_GRACE, "younger objects may be those of a save that is under way")
     await work.begin()
     now = await work.time(dry_run=dry_run)
+    if not dry_run:
+        await sweep(work.catalog, await read_notes(work.store), now - int(grace * 1000))
     judge = _Judge(work, now, grace, unreferenced=unreferenced)
     await judge.look()
     logs = [info for folder in (layout.JOURNAL, layout.EVENTS) async for info in work.store.list(folder)]

@@ -1,4 +1,4 @@
-"""When the catalog is folded: by whoever comes across it, beside what they came for."""
+"""When the catalog is folded and small histories are merged: by whoever comes across it, beside what they came for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Final
 from aqrec.errors import AqrecError
 from aqrec.format import _layout as layout
 from aqrec.reading import Catalog
-from aqrec.upkeep._fold import fold
+from aqrec.upkeep._fold import GRACE, fold
+from aqrec.upkeep._merging import merge_histories
 
 __all__ = ["Folding"]
 
@@ -20,6 +21,8 @@ DUE_WHEN_READ: Final = 256
 """Event logs that a reader leaves as they are"""
 DUE_AT_CLOSE: Final = 64
 """Event logs that a writer leaves as they are"""
+MERGE_DUE: Final = 64
+"""Small files of histories of many runs that whoever folds leaves as they are"""
 _AT_CLOSE: Final = 5.0
 """Seconds that a fold may add to the closing of a store"""
 
@@ -62,7 +65,8 @@ class Folding:
         try:
             # Racing folds need a winner; without one, folding is for an operator who knows to be alone.
             if await self._catalog.store.probe_create():
-                await fold(self._catalog)
+                if await fold(self._catalog) is not None:
+                    await merge_histories(self._catalog, least=MERGE_DUE, steps=1, grace=GRACE)
             else:
                 self._enabled = False
         except AqrecError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from aqrec.engine import read_marker
-from aqrec.errors import AqrecError, CorruptError, InvalidInputError, NotFoundError
+from aqrec.errors import CorruptError, InvalidInputError, NotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._archive import ArchiveNote, encode_note
 from aqrec.format._ids import new_id, now_ms
@@ -18,6 +17,7 @@ from aqrec.reading import Catalog
 from aqrec.stores import CountingStore, Store, redact_url
 from aqrec.stores._archives import Archives
 from aqrec.stores._place import target_of
+from aqrec.upkeep._clock import store_time
 
 if TYPE_CHECKING:
     from aqrec.format._document import RunDocument
@@ -116,13 +116,7 @@ class Work:
         """Return the time by the store's clock, ms since epoch; where nothing may be written, this machine's."""
         if dry_run:
             return now_ms()
-        key = layout.clock_key(new_id())
-        await self.store.put(key, b"")
-        try:
-            return (await self.store.head(key)).modified
-        finally:
-            with contextlib.suppress(AqrecError):  # gc removes it
-                await self.store.delete([key])
+        return await store_time(self.store)
 
     async def note(self, url: str, folders: Sequence[str], key: str = "") -> str:
         """Write, or renew, the note that objects in folders of another store may be without a reference; return its key."""

@@ -41,6 +41,7 @@ from aqrec.reading import Catalog, read_metric_history
 from aqrec.stores import ObjectInfo, Store
 from aqrec.upkeep import Policy, Work, collect, fold, purge, reap, retain
 from aqrec.upkeep._gc import LEAST_GRACE
+from aqrec.upkeep._merging import merge_histories, read_notes, sweep
 from tests.engine.support import serve
 
 __all__ = ["Clock", "SimulatedStore", "Simulation", "VirtualLoop", "simulate"]
@@ -248,8 +249,8 @@ class Simulation:
         How often each writer works, and flushes points at most before it rests.
     curious
         How likely a reader reads a history.
-    reapers, collectors
-        How many give up runs, and collect garbage.
+    reapers, collectors, mergers
+        How many give up runs, collect garbage, and merge histories.
     rest
         Seconds that a writer rests between two rounds, on average.
     mortal, sleepy
@@ -274,6 +275,7 @@ class Simulation:
         curious: float = 0.4,
         reapers: int = 0,
         collectors: int = 0,
+        mergers: int = 0,
         rest: float = 5.0,
         mortal: float = 0.0,
         sleepy: float = 0.0,
@@ -281,7 +283,7 @@ class Simulation:
         self._chance = random.Random(seed)
         self._writers, self._folders, self._rounds = writers, folders, rounds
         self._flushes, self._curious = flushes, curious
-        self._reapers, self._collectors = reapers, collectors
+        self._reapers, self._collectors, self._mergers = reapers, collectors, mergers
         self._rest, self._mortal, self._sleepy = rest, mortal, sleepy
         self._saved: dict[str, list[str]] = {}
         self._dead: set[str] = set()
@@ -308,6 +310,7 @@ class Simulation:
         others += [asyncio.create_task(self._reader(long=number == 0)) for number in range(2)]
         others += [asyncio.create_task(self._reaper()) for _ in range(self._reapers)]
         others += [asyncio.create_task(self._collector()) for _ in range(self._collectors)]
+        others += [asyncio.create_task(self._merger()) for _ in range(self._mergers)]
         others += [asyncio.create_task(self._purger()) for _ in range(min(self._collectors, 1))]
         await asyncio.gather(*(self._writer(number) for number in range(self._writers)))
         await asyncio.sleep(6 * 3600 if self._reapers else 10)
@@ -440,6 +443,31 @@ class Simulation:
             else:
                 for orphan in done.orphans:
                     self.counts[f"collected {orphan.kind}"] += 1
+
+    async def _merger(self) -> None:
+        chance = self._chance
+        while not self._stopped:
+            await asyncio.sleep(chance.expovariate(1 / self._rest))
+            work = asyncio.create_task(self._merge(Catalog(self._store())))
+            if chance.random() < 0.1:  # its process dies
+                await asyncio.wait([work], timeout=chance.expovariate(1))
+                work.cancel()
+            try:
+                self.counts["merged histories"] += await work
+            except asyncio.CancelledError:
+                self.counts["died"] += 1
+            except AqrecError:
+                self.counts["failed"] += 1
+
+    async def _merge(self, catalog: Catalog) -> int:
+        done = await merge_histories(
+            catalog, steps=self._chance.randint(1, 3), own=self._chance.random() < 0.7
+        )
+        notes = await read_notes(catalog.store)
+        await catalog.refresh()
+        now = int((EPOCH + asyncio.get_running_loop().time()) * 1000)
+        self.counts["swept"] += await sweep(catalog, notes, now - self._chance.choice([0, 0, 5_000]))
+        return done.sources
 
     async def _start(self, engine: Engine, run_id: str) -> None:
         state = engine.run_state(RunDocument(run_id=run_id), made_id=True)

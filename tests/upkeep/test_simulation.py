@@ -13,11 +13,12 @@ from aqrec.format._document import RunDocument
 from aqrec.format._records import RunCreated, StatusSet
 from aqrec.options import Options
 from aqrec.reading import _history
-from aqrec.upkeep import _fold, _gc
+from aqrec.upkeep import _fold, _gc, _merging
 from tests.engine.support import serve
 from tests.upkeep.simulation import Clock, SimulatedStore, VirtualLoop, begin, simulate
 
 SEEDS = 40 if os.environ.get("CI") else 24
+MERGING_SEEDS = 16 if os.environ.get("CI") else 8
 UPKEEP_SEEDS = 8 if os.environ.get("CI") else 4
 
 
@@ -80,12 +81,29 @@ def test_points_are_doubled_where_their_numbers_are_not_looked_at(monkeypatch: p
     assert any("twice" in text for texts in found.values() for text in texts)
 
 
+MERGING = {"writers": 4, "folders": 1, "rounds": 6, "mergers": 3, "curious": 1.0, "rest": 5.0}
+"""Histories are merged, and what was merged deleted, all the time"""
+
+
+def test_merged_histories_lose_and_double_nothing() -> None:
+    found, counts = _violations(range(MERGING_SEEDS), **MERGING)
+    assert not found
+    for what in ("merged histories", "swept", "histories"):
+        assert counts[what] > MERGING_SEEDS, f"the simulation has hardly {what}"
+
+
+def test_points_are_missed_where_sources_go_that_somebody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_merging, "_reads", lambda *_: False)
+    assert any(simulate(seed, **MERGING).violations for seed in range(20))
+
+
 UPKEEP = {
     "writers": 2,
     "folders": 1,
     "rounds": 5,
     "reapers": 2,
     "collectors": 2,
+    "mergers": 1,
     "rest": 1_200.0,
     "mortal": 0.2,
     "sleepy": 0.2,
@@ -112,6 +130,8 @@ def test_thousands_of_interleavings_lose_and_double_nothing() -> None:
     found, _ = _violations(range(SEEDS, SEEDS + 5_000))
     assert not found
     found, _ = _violations(range(SEEDS, SEEDS + 5_000), **JOURNAL)
+    assert not found
+    found, _ = _violations(range(MERGING_SEEDS, MERGING_SEEDS + 5_000), **MERGING)
     assert not found
     found, _ = _violations(range(UPKEEP_SEEDS, UPKEEP_SEEDS + 1_000), **UPKEEP)
     assert not found
