@@ -330,7 +330,7 @@ class Engine:
             self._seq += 1
             journal.write(frame.seq, state.run_id, encode_frame(POINTS, encode_points(frame)))
             written.append((state, frame))
-        journal.hand_over()  # a killed process loses what comes later, and counting may have to load numpy first
+        journal.hand_over()  # a killed process loses what comes later
         for state, frame in written:
             self._points += state.add(frame)
             self._changed[state.run_id] = state

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aqrec.engine._buffer import Buffer, PointLog
+from aqrec.engine._numpy import numpy_at_hand
 from aqrec.format._document import RunDocument, merge_summary
 from aqrec.format._ids import HybridClock
 from aqrec.format._points import PointsFrame, columns
@@ -74,7 +75,7 @@ def drops(states: Iterable[RunState], clock: HybridClock, writer: str) -> list[E
 def summarise(frame: PointsFrame) -> tuple[int, list[MetricSummary]]:
     """Return the rows of a frame, and what there is to say of each of its keys."""
     count = frame.count
-    if count * len(frame.keys) <= _FEW:
+    if count * len(frame.keys) <= _FEW or not numpy_at_hand():
         return count, _summarise_few(frame)
     return count, _summarise(columns(frame), count)
 

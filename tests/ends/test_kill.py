@@ -294,6 +294,39 @@ def test_a_kill_while_a_large_artifact_is_saved_leaves_it_whole_or_absent(templa
     _kill_saving(template, 6, 1)
 
 
+KILLED_EARLY = """
+    import glob, os, signal, sys, time
+    from aqrec.options import Options
+    from aqrec.sync import R
+
+    url = sys.argv[1]
+
+    class Slow:
+        def find_spec(self, name, path=None, target=None):
+            while name == "numpy":
+                time.sleep(1)
+
+    sys.meta_path.insert(0, Slow())
+    R.configure(uri=url, options=Options(provenance=False))
+    R.start_exp(experiment_name="kill")
+    for n in range(1000):
+        R.log_metrics(step=n, loss=n)
+    assert "numpy" not in sys.modules
+    while not (glob.glob(f"{url}/catalog/events/*") and glob.glob(f"{url}/journal/*/*")):
+        time.sleep(0.001)
+    time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_kill_loses_nothing_for_numpy_not_being_loaded_yet(tmp_path):
+    """Loading it takes seconds on a busy machine; here it never ends."""
+    assert run_script(KILLED_EARLY, str(tmp_path)).returncode == -signal.SIGKILL
+    with ExperimentManager(str(tmp_path), options=Options(provenance=False)) as manager:
+        (recorder,) = manager.list_recorders(experiment_name="kill").values()
+        assert recorder.metric_history("loss")["value"].tolist() == list(range(1000))
+
+
 KILLED_BETWEEN = """
     import os, signal, sys
     from aqrec.options import Options
