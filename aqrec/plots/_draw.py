@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLUE",
+    "DENSE",
     "GREY",
     "INK",
     "ORANGE",
@@ -31,11 +32,16 @@ __all__ = [
     "percent",
     "png",
     "require_matplotlib",
+    "span",
     "style",
 ]
 
 BLUE, PALE, GREY, ORANGE, RED, INK = "#1f5fa8", "#86b4e0", "#7a7a7a", "#e08a1e", "#b5342b", "#262626"
 _GRID, _DPI, _WIDTH = "#e6e6e6", 130, 9.0
+_FEW = 8
+"""Days whose dates fit below an axis"""
+DENSE = 130
+"""Bars beyond which their points run into one another"""
 
 _drawing = threading.Lock()
 """Fonts are shared by all figures, and not made for threads"""
@@ -95,6 +101,23 @@ def style(axes: Axes, title: str, ylabel: str = "", *, shares: bool = False, gri
         axes.set_axisbelow(True)
     if shares:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: percent(value)))
+
+
+def span(axes: Axes, index: pd.Index[Any]) -> None:
+    """Let the time axis go from the first bar to the last; a few days are named each, and points are seen whole."""
+    if len(index) > 1:
+        first, last = index[0], index[-1]
+        margin = (last - first) * (0.015 if len(index) <= DENSE else 0)
+        axes.set_xlim(first - margin, last + margin)
+    days = sorted({f"{bar:%Y-%m-%d}" for bar in index}) if len(index) <= DENSE else []
+    if 0 < len(days) <= _FEW:
+        import numpy as np  # noqa: PLC0415
+
+        axes.set_xticks([np.datetime64(day) for day in days], days)
+    if len(index) == 1:  # a line of one point is none
+        for line in axes.lines:
+            line.set_marker("o")
+            line.set_markersize(6)
 
 
 def percent(value: float) -> str:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aqrec.errors import InvalidInputError
-from aqrec.plots._draw import BLUE, GREY, PALE, RED, figure, style
+from aqrec.plots._draw import BLUE, DENSE, GREY, PALE, RED, figure, percent, span, style
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_portfolio"]
@@ -20,6 +19,8 @@ _NEEDED = ("return", "cost", "bench", "turnover")
 _LOG_FROM = 4.0
 """Growth beyond which equal steps of the axis are equal ratios"""
 _MONTH = 21
+_ROUND = 0.1
+"""Share from which whole per cents tell enough"""
 
 
 def plot_portfolio(report: pd.DataFrame) -> dict[str, Figure]:
@@ -36,7 +37,8 @@ def plot_portfolio(report: pd.DataFrame) -> dict[str, Figure]:
     dict
         Figures by name. ``cumulative_return``: compounded return with costs, without costs, and of the benchmark; on a
         logarithmic axis where it is large. ``drawdown``: how far account and benchmark are below their highest worth
-        so far. ``turnover``: traded value of each bar, and its mean over 21 bars.
+        so far. ``turnover``: traded value of each bar, and its mean over 21 bars if there are as
+        many.
 
     Raises
     ------
@@ -76,7 +78,7 @@ def _cumulative_return(growth: dict[str, pd.Series[float]]) -> Figure:
 
     made, (axes,) = figure()
     for name, series in growth.items():
-        axes.plot(series.index, series, label=f"{name}  {series.iloc[-1] - 1:+,.0%}", **_LOOKS[name])
+        axes.plot(series.index, series, label=f"{name}  {_earned(series.iloc[-1] - 1)}", **_LOOKS[name])
     high, low = max(s.max() for s in growth.values()), min(s.min() for s in growth.values())
     logarithmic = bool(low > 0 and high / low > _LOG_FROM)
     style(axes, "Cumulative return", "worth of 1 (log scale)" if logarithmic else "compounded")
@@ -87,11 +89,21 @@ def _cumulative_return(growth: dict[str, pd.Series[float]]) -> Figure:
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", which="minor", length=0)
     else:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value - 1:+,.0%}"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _signed(value - 1)))
     axes.axhline(1.0, color=GREY, linewidth=0.8, linestyle=":")
-    _finish(axes, next(iter(growth.values())).index)
-    axes.legend(loc="upper left", frameon=False, fontsize=9.5)
+    index = next(iter(growth.values())).index
+    span(axes, index)
+    axes.legend(loc="best" if len(index) <= DENSE else "upper left", frameon=False, fontsize=9.5)
     return made
+
+
+def _earned(share: float) -> str:
+    return f"{share:+,.0%}" if abs(share) >= _ROUND else f"{round(share, 3) + 0.0:+.1%}"
+
+
+def _signed(share: float) -> str:
+    text = percent(share)
+    return text if text.startswith(("0", "\N{MINUS SIGN}")) and not text.startswith("0.") else f"+{text}"
 
 
 def _drawdown(growth: dict[str, pd.Series[float]]) -> Figure:
@@ -114,7 +126,7 @@ def _drawdown(growth: dict[str, pd.Series[float]]) -> Figure:
         )
     whose = "the account and of the benchmark" if "Benchmark" in below else "the account"
     style(axes, f"Drawdown of {whose}", "below the highest worth so far", shares=True)
-    _finish(axes, mine.index)
+    span(axes, mine.index)
     axes.set_ylim(top=0.0)
     axes.legend(loc="lower left", frameon=False, fontsize=9.5)
     return made
@@ -122,26 +134,24 @@ def _drawdown(growth: dict[str, pd.Series[float]]) -> Figure:
 
 def _turnover(turnover: pd.Series[float]) -> Figure:
     made, (axes,) = figure(3.2)
-    mean = turnover.rolling(_MONTH, min_periods=1).mean()
+    few = len(turnover) <= DENSE
+    look: dict[str, Any] = {"linewidth": 1.2} if few else {"linewidth": 0.5, "alpha": 0.7}
+    if len(turnover) < 2 * _MONTH:
+        look |= {"marker": "o", "markersize": 3.5}
     # Dense lines as a raster: as a vector they are megabytes that nobody can tell apart.
-    axes.plot(
-        turnover.index, turnover, color=PALE, linewidth=0.5, alpha=0.7, label="Each bar", rasterized=True
-    )
-    axes.plot(mean.index, mean, color=BLUE, linewidth=1.5, label=f"Mean over {_MONTH} bars")
+    axes.plot(turnover.index, turnover, color=PALE, label="Each bar", rasterized=not few, **look)
+    if len(turnover) >= _MONTH:
+        mean = turnover.rolling(_MONTH, min_periods=1).mean()
+        axes.plot(mean.index, mean, color=BLUE, linewidth=1.5, label=f"Mean over {_MONTH} bars")
     style(
         axes,
         f"Turnover, {turnover.mean():.1%} a bar on average",
         "traded value, share of the account",
         shares=True,
     )
-    _finish(axes, turnover.index)
+    span(axes, turnover.index)
     # The first purchase alone would flatten all the rest.
     shown = float(np.nanquantile(turnover.to_numpy(dtype=np.float64), 0.995)) * 1.15
     axes.set_ylim(0.0, shown if shown > 0 else 1.0)
     axes.legend(loc="upper right", frameon=False, fontsize=9.5, ncols=2)
     return made
-
-
-def _finish(axes: Axes, index: Any) -> None:
-    if len(index) > 1:
-        axes.set_xlim(index[0], index[-1])

@@ -10,7 +10,7 @@ import pandas as pd
 from aqrec.analysis import calc_ic
 from aqrec.analysis._panel import align
 from aqrec.errors import InvalidInputError
-from aqrec.plots._draw import BLUE, GREY, INK, ORANGE, PALE, figure, note, style
+from aqrec.plots._draw import BLUE, DENSE, GREY, INK, ORANGE, PALE, figure, note, span, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +43,8 @@ def plot_signal(
     Returns
     -------
     dict
-        Figures by name. ``ic``: the daily IC; the mean of IC and rank IC over 21 days (252 if there are many), on a scale
-        of its own; and their running sums. ``ic_monthly``: the mean IC of each month. ``groups``: the running sum of the
+        Figures by name. ``ic``: the daily IC; the mean of IC and rank IC over 21 days (252 if there are many, all so far
+        if there are fewer than 42), on a scale of its own; and their running sums. ``ic_monthly``: the mean IC of each month. ``groups``: the running sum of the
         mean label of five groups, ranked by the day's prediction, and of half the difference between the first and the
         last. Where there is nothing to draw, the figure says so.
 
@@ -117,10 +117,14 @@ def group_returns(pred: pd.Series[Any], label: pd.Series[Any], groups: int = 5) 
 def _ic(ic: pd.Series[float], ric: pd.Series[float]) -> Figure:
     made, (daily, mean, total) = figure(7.0, 3, sharex=True)
     # Thousands of dots as a raster: as a vector they are megabytes that nobody can tell apart.
-    daily.plot(ic.index, ic, ".", color=PALE, markersize=2.5, alpha=0.6, label="Each day", rasterized=True)
+    few = len(ic) <= DENSE
+    look: dict[str, Any] = {"markersize": 7.0} if few else {"markersize": 2.5, "alpha": 0.6}
+    daily.plot(ic.index, ic, ".", color=PALE, label="Each day", rasterized=not few, **look)
     window = _MONTH if len(ic) <= _LONG else _YEAR
+    short = len(ic) < 2 * _MONTH
     for name, series, colour in (("IC", ic, BLUE), ("Rank IC", ric, ORANGE)):
-        smooth = series.rolling(window, min_periods=min(max(_MONTH, window // 4), len(series))).mean()
+        least = 1 if short else max(_MONTH, window // 4)
+        smooth = series.rolling(len(ic) if short else window, min_periods=least).mean()
         mean.plot(smooth.index, smooth, color=colour, linewidth=1.5, label=name)
         total.plot(series.index, series.fillna(0.0).cumsum(), color=colour, linewidth=1.5, label=name)
     for axes in (daily, mean, total):
@@ -129,14 +133,14 @@ def _ic(ic: pd.Series[float], ric: pd.Series[float]) -> Figure:
     ratio = f", ICIR {average / std:.3f}" if std > 0 else ""
     known = bool(ic.notna().any())
     style(daily, f"Information coefficient{f': mean {average:.4f}{ratio}' if known else ''}", "IC of a day")
-    style(mean, f"Mean over {window} days", "mean")
+    style(mean, "Mean of the days so far" if short else f"Mean over {window} days", "mean")
     style(total, "Running sum", "sum of daily values")
     for axes in (mean, total):  # beside the title, where no line is
         axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.97), frameon=False, fontsize=9.5, ncols=2)
     if not known:
         note(daily, _NO_IC)
-    if len(ic) > 1:
-        total.set_xlim(ic.index[0], ic.index[-1])
+    for axes in (daily, mean, total):
+        span(axes, ic.index)
     return made
 
 
@@ -182,7 +186,6 @@ def _groups(means: pd.DataFrame) -> Figure:
     style(axes, "Groups by prediction", "sum of mean labels", shares=True)
     if sums.empty:
         note(axes, "No row has both a prediction and a label")
-    if len(sums) > 1:
-        axes.set_xlim(sums.index[0], sums.index[-1])
-    axes.legend(loc="upper left", frameon=False, fontsize=9.5, ncols=2)
+    span(axes, sums.index)
+    axes.legend(loc="best" if len(sums) <= DENSE else "upper left", frameon=False, fontsize=9.5, ncols=2)
     return made

@@ -89,6 +89,31 @@ def test_a_drawdown_says_whose_it_is_in_round_shares() -> None:
     ]
 
 
+@pytest.mark.parametrize("days", [1, 5, 15])
+def test_a_test_of_a_few_days_is_drawn_so_that_it_can_be_read(days: int) -> None:
+    """No panel is empty, and no two marks of an axis have the same text."""
+    figures = {**plot_portfolio(a_report(days)), **plot_signal(*a_signal(days))}
+    for name, figure in figures.items():
+        assert png(figure)
+        for axes in figure.axes if name != "ic_monthly" else []:
+            for line in axes.lines:
+                values = np.asarray(line.get_ydata(), dtype=float)
+                assert np.isfinite(values).all()
+                assert len(values) > 1 or line.get_marker() not in {"None", None}
+            low, high = sorted(axes.get_ylim())
+            marks = zip(axes.yaxis.get_majorticklocs(), axes.yaxis.get_majorticklabels(), strict=True)
+            texts = [text.get_text() for place, text in marks if low <= place <= high]
+            assert len(texts) == len(set(texts)), texts
+    dates = [text.get_text() for text in figures["ic"].axes[2].get_xticklabels()]
+    assert all(":" not in date and len(date) == len("2024-01-01") for date in dates)
+    if days <= 5:
+        assert dates == [f"2024-01-0{day}" for day in range(1, days + 1)]
+    assert lines(figures["ic"])["Each day"].get_markersize() > 5
+    assert lines(figures["turnover"])["Each bar"].get_linewidth() > 1
+    earned = [label.split("  ")[1] for label in lines(figures["cumulative_return"])]
+    assert all("." in text or abs(float(text.rstrip("%"))) >= 10 for text in earned)
+
+
 def test_without_a_benchmark_none_is_drawn() -> None:
     figures = plot_portfolio(a_report(bench=False))
     for name in ("cumulative_return", "drawdown"):
