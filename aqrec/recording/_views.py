@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, cast
 
 import msgspec
 
-from aqrec.errors import InvalidInputError
+from aqrec.errors import InvalidInputError, InvalidValueError
 from aqrec.format._names import check_run_id
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
 from aqrec.options import Options
@@ -47,6 +47,19 @@ class RecorderView:
 
     def __hash__(self) -> int:
         return hash(self.id)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        # What opens the store may be a secret, which must not get into files; and unpickling would wait for the store.
+        raise InvalidValueError(
+            f"recorder {self.id!r} cannot be pickled: it belongs to this process. Pass its uri and its id on, and open it there by "
+            "ExperimentManager(uri).get_recorder(recorder_id=id)"
+        )
 
     @property
     def id(self) -> str:
@@ -121,6 +134,18 @@ class ExperimentView:
 
     def __hash__(self) -> int:
         return hash(self._ref)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidValueError(
+            f"experiment {self.name!r} cannot be pickled: it belongs to this process. Pass the store's uri and its name on, and open it "
+            "there by ExperimentManager(uri).get_exp(experiment_name=name)"
+        )
 
     @property
     def id(self) -> str:

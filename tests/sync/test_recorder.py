@@ -1,7 +1,9 @@
 """One run through the blocking face."""
 
+import copy
 import datetime as dt
 import math
+import pickle
 from pathlib import Path
 
 import pytest
@@ -285,6 +287,25 @@ def test_the_faces_mean_the_same_run_and_experiment(memory_url: str, quick: Opti
         assert manager.get_exp(experiment_name="beta") != experiment
         with ExperimentManager(memory_url, options=quick) as other:
             assert other.get_exp(experiment_name="alpha") == experiment
+
+
+def test_recorders_and_experiments_stay_in_their_process(memory_url: str, quick: Options) -> None:
+    with ExperimentManager(memory_url, options=quick) as manager:
+        experiment = manager.get_exp(experiment_name="alpha")
+        recorder = experiment.create_recorder(recorder_id="mine")
+        twins = aqrec.Recorder(recorder._run), aqrec.Experiment(experiment._ref)
+        for held, told in (
+            (recorder, "'mine' cannot be pickled.*get_recorder"),
+            (twins[0], "'mine' cannot be pickled.*get_recorder"),
+            (experiment, "'alpha' cannot be pickled.*get_exp"),
+            (twins[1], "'alpha' cannot be pickled.*get_exp"),
+        ):
+            with pytest.raises(InvalidInputError, match=told):
+                pickle.dumps({"held": held})
+            assert copy.copy(held) is held
+            assert copy.deepcopy([held])[0] is held
+        with pytest.raises(InvalidInputError, match="'mine' cannot be pickled"):
+            recorder.save_objects(**{"me.pkl": {"held": recorder}})
 
 
 def test_a_batch_with_one_bad_point_records_none_of_it(memory_url: str) -> None:
