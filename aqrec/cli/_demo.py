@@ -15,6 +15,7 @@ from aqrec.cli._text import one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    import pandas as pd
     from rich.console import Console
 
     from aqrec.cli._where import Where
@@ -243,6 +244,18 @@ def _show_portfolio(console: Console, figures: Figures) -> None:
     ):
         table.add_row(name, *(form.format(float(risk[key])) for risk in columns.values()))
     console.print(table)
+    worst = [_worst_fall(returns) for returns in (report["return"] - report["cost"], report["bench"])]
+    note(
+        console,
+        "max drawdown: of the summed returns, as in Qlib. Compounded, as the pictures show it, the portfolio fell by "
+        f"{-worst[0]:.1%} and the benchmark by {-worst[1]:.1%}.",
+    )
+
+
+def _worst_fall(returns: pd.Series[float]) -> float:
+    """Return how far compounded returns fell below their highest worth, as a share of it."""
+    worth = (1 + returns.astype(float)).cumprod()
+    return float((worth / worth.cummax().clip(lower=1.0) - 1).min())
 
 
 def _show_pictures(console: Console, view: StoreView, doc: RunDocument, figures: Figures) -> None:

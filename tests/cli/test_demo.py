@@ -10,6 +10,7 @@ import pytest
 
 from aqrec.analysis import calc_ic, calc_long_short_return, risk_analysis
 from aqrec.demo import DemoDataset, RidgeModel, load_prices
+from aqrec.plots import plot_portfolio
 from aqrec.sync import ExperimentManager
 from tests.cli.conftest import Cli
 from tests.cli.test_app import _on_a_terminal
@@ -87,6 +88,7 @@ def test_a_demo_tells_how_to_look_further_and_each_way_works(
     shown = [cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok()]
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     shown.append(cli("demo", "--store", "./my lab", "--refit", "year", width=60).ok())
+    falls: list[list[str]] = []
     for ended, pictures in zip(shown, (["signal.html", "report_1day.html"], []), strict=True):
         assert ended.err == ""
         assert "\x1b" not in ended.out
@@ -101,6 +103,9 @@ def test_a_demo_tells_how_to_look_further_and_each_way_works(
             "max drawdown",
         ):
             assert text in ended.out
+        said = " ".join(ended.out.split())
+        [(mine, bench)] = re.findall(r"Compounded, .* fell by (\S+)% and the benchmark by (\S+)%\.", said)
+        falls.append([mine, bench])
         commands = re.findall(r"^  (aqrec .*)$", ended.out, re.MULTILINE)
         assert [shlex.split(command)[1] for command in commands] == ["ls", "show", "history", "get"]
         for command in commands:
@@ -115,6 +120,13 @@ def test_a_demo_tells_how_to_look_further_and_each_way_works(
         assert other == []
     listed = cli("ls", "./my lab", "-e", "demo", "--json").json()
     assert [run["status"] for run in listed["runs"]] == ["FINISHED"] * 2
+    with ExperimentManager("./my lab") as manager:
+        recorder = manager.get_recorder(recorder_id=listed["runs"][0]["run_id"])
+        picture = plot_portfolio(recorder.load_object("portfolio_analysis/report_normal_1day.pkl"))[
+            "drawdown"
+        ]
+    labels = " ".join(str(line.get_label()) for line in picture.axes[0].lines)
+    assert falls == [re.findall(r"-(\S+)% at worst", labels)] * 2
 
 
 def test_a_terminal_sees_progress_that_goes_away(tmp_path: Path) -> None:
