@@ -234,6 +234,10 @@ class Run:
             points = [(step, timestamp, dict(cast("Mapping[str, float]", metrics)))]
         else:
             points = _apart(metrics)
+            if points and (step is not None or timestamp is not None):
+                raise InvalidValueError(
+                    f"step={step!r}, timestamp={timestamp!r} are for a dict of metrics; each tuple (key, value, step, timestamp) has its own"
+                )
             for point in points:
                 self.points.check(*point)
         room: Room | None = None

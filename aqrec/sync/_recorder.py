@@ -132,7 +132,7 @@ class Recorder(RecorderView):
         params, tags
             As in `log_params` and `set_tags`.
         step, timestamp
-            Of the mapping's metrics; `timestamp` in ms since epoch, default: now.
+            Of the mapping's metrics, refused beside tuples; `timestamp` in ms since epoch, default: now.
         """
         if type(metrics) is dict and params is None and tags is None and timestamp is None:
             log = self._log

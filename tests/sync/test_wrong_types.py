@@ -23,6 +23,8 @@ FOUR = r"\(key, value, step, timestamp\)"
         ({"metrics": [5]}, rf"metrics\[0\]=5: give a tuple {FOUR}"),
         ({"metrics": [(["a"], 1.0, 0, None)]}, rf"metrics\[0\]=.*: give a tuple {FOUR}"),
         ({"metrics": [("a", 1.0, "x", None)]}, "step"),
+        ({"metrics": [("a", 1.0, 0, None)], "step": 3}, "step=3, .* are for a dict of metrics"),
+        ({"metrics": [("a", 1.0, 0, None)], "timestamp": 3}, "timestamp=3 are for a dict of metrics"),
         ({"params": [("a", 1)]}, r"params=\[\('a', 1\)\]: give a dict"),
         ({"params": "lr"}, "params='lr': give a dict"),
         ({"tags": ["a"]}, r"tags=\['a'\]: give a dict"),
