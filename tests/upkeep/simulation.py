@@ -447,7 +447,7 @@ class Simulation:
     async def _merger(self) -> None:
         chance = self._chance
         while not self._stopped:
-            await asyncio.sleep(chance.expovariate(1 / self._rest))
+            await asyncio.sleep(chance.expovariate(1 / (0.4 * self._rest)))
             work = asyncio.create_task(self._merge(Catalog(self._store())))
             if chance.random() < 0.1:  # its process dies
                 await asyncio.wait([work], timeout=chance.expovariate(1))
@@ -566,7 +566,9 @@ class Simulation:
             if doc is not None:
                 held = {part.key for ref in doc.artifacts.values() for part in ref.parts}
                 if lost := [key for key in saved.get(run_id, ()) if key not in held & self._space.keys()]:
-                    self.violations.append(f"{run_id} lacks {lost}")
+                    await catalog.refresh()
+                    if not catalog.runs[run_id].purged:  # while it was looked at
+                        self.violations.append(f"{run_id} lacks {lost}")
         if self.violations or not steps or self._chance.random() >= self._curious:
             return
         run_id = self._chance.choice(sorted(steps))

@@ -89,7 +89,7 @@ def test_merged_histories_lose_and_double_nothing() -> None:
     found, counts = _violations(range(MERGING_SEEDS), **MERGING)
     assert not found
     for what in ("merged histories", "swept", "histories"):
-        assert counts[what] > MERGING_SEEDS, f"the simulation has hardly {what}"
+        assert counts[what] > MERGING_SEEDS / 2, f"the simulation has hardly {what}"
 
 
 def test_points_are_missed_where_sources_go_that_somebody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,6 @@ UPKEEP = {
     "rounds": 5,
     "reapers": 2,
     "collectors": 2,
-    "mergers": 1,
     "rest": 1_200.0,
     "mortal": 0.2,
     "sleepy": 0.2,
@@ -133,7 +132,7 @@ def test_thousands_of_interleavings_lose_and_double_nothing() -> None:
     assert not found
     found, _ = _violations(range(MERGING_SEEDS, MERGING_SEEDS + 5_000), **MERGING)
     assert not found
-    found, _ = _violations(range(UPKEEP_SEEDS, UPKEEP_SEEDS + 1_000), **UPKEEP)
+    found, _ = _violations(range(UPKEEP_SEEDS, UPKEEP_SEEDS + 1_000), **UPKEEP, mergers=1)
     assert not found
 
 
