@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from aqrec._checks import check_arguments, check_keys, flag, one_of, or_none
+from aqrec._checks import check_arguments, check_keys, flag, one_of, or_none, shown
 from aqrec.errors import InvalidValueError
 
 from ._exchange import Exchange
@@ -89,7 +89,7 @@ class SimulatorExecutor:
                 step = Step(exchange, book, bar, number, signal.scores[yesterday], signal.scored[yesterday])
             else:
                 step = Step(exchange, book, bar, number, None, None)
-            orders = list(strategy.generate_orders(step))
+            orders = _listed(strategy.generate_orders(step), step)
             if orders:
                 _check(orders, exchange, least)
                 self._deal(exchange, number, bar, orders, book, history)
@@ -141,6 +141,18 @@ def _weights(config: Any) -> tuple[str, ...]:
         check_arguments(_INDICATOR_RULES, part, f"indicator_config: {name}: ")
         methods.append(part.get("weight_method", "mean"))
     return tuple(methods)
+
+
+def _listed(orders: Any, step: Step) -> list[Order]:
+    """Return what a strategy ordered, if it is orders: it may be anybody's code."""
+    found: list[Any] | None = list(orders) if isinstance(orders, Iterable) else None
+    wrong = [orders] if found is None else [order for order in found if not isinstance(order, Order)]
+    if found is None or wrong:
+        raise InvalidValueError(
+            f"generate_orders gave {shown(wrong[0])} on {step.day:%Y-%m-%d}; return or yield Order(instrument, amount, "
+            "direction) objects, or an empty list"
+        )
+    return found
 
 
 def _check(orders: Iterable[Order], exchange: Exchange, least: float) -> None:

@@ -208,6 +208,19 @@ def test_an_order_that_cannot_be_meant_is_refused(order: Order, match: str) -> N
         backtest(days(6)[0], days(6)[1], Wrong(), quotes=market(FLAT), exchange_kwargs=FREE)
 
 
+@pytest.mark.parametrize(
+    ("made", "match"),
+    [(None, "gave None on 2024-01-0"), ([("A", 1, 1)], r"gave \('A', 1, 1\) on"), (5, "or an empty list")],
+)
+def test_what_is_no_order_is_refused(made: Any, match: str) -> None:
+    class Own:
+        def generate_orders(self, step: Step) -> Any:
+            return made
+
+    with pytest.raises(InvalidInputError, match=match):
+        backtest(days(6)[0], days(6)[2], Own(), account=1000.0, exchange_kwargs=FREE, quotes=market(FLAT))
+
+
 def test_several_passes_over_a_shuffled_first_day_are_those_of_qlib() -> None:
     facts = case("g01_syn40_default")
     draws = np.random.RandomState(facts["multipass"]["np_seed"])
