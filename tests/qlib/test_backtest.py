@@ -103,7 +103,7 @@ def on_qlib(seed: int, **arguments: Any) -> Any:
     return report, positions, daily, orders
 
 
-def qlibs_orders(orders: Any) -> pd.DataFrame:
+def qlibs_orders(orders: Any, columns: list[str]) -> pd.DataFrame:
     tables = [
         pd.DataFrame({name: values.to_dict() for name, values in indicator.data.items()})
         .rename_axis("instrument")
@@ -111,7 +111,8 @@ def qlibs_orders(orders: Any) -> pd.DataFrame:
         .assign(datetime=day)
         for day, indicator in orders.order_indicator_his.items()
     ]
-    return pd.concat(table for table in tables if len(table))
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled) if filled else pd.DataFrame(columns=columns)
 
 
 @settings(
@@ -193,7 +194,7 @@ def test_every_number_is_that_of_qlib(
         np.testing.assert_allclose(summary[column], daily[column], err_msg=column, rtol=1e-9, atol=1e-9)
     keys = ["datetime", "instrument"]
     mine = indicator.orders.drop_duplicates(keys, keep="last").sort_values(keys)
-    other = qlibs_orders(orders).sort_values(keys)
+    other = qlibs_orders(orders, list(mine.columns)).sort_values(keys)
     for key in keys:
         assert mine[key].tolist() == other[key].tolist()
     for column in mine.columns.drop(keys):
