@@ -26,16 +26,30 @@ __all__ = ["export_runs", "import_runs"]
 def import_runs(
     source: str, place: Where, artifacts: Artifacts, experiments: list[str] | None, *, as_json: bool
 ) -> None:
-    """Import; see the command's help. Exits with 1 if a run could not be imported whole."""
-    with _progress("importing") as show:
-        done = import_mlruns(
-            source,
-            place.location,
-            artifacts=artifacts,
-            experiments=experiments,
-            storage_options=place.options,
-            on_progress=show,
-        )
+    """Import; see the command's help. Exits with 1 if a run could not be imported whole, with 130 after Ctrl-C."""
+    reached = (0, 0)
+
+    def tell(seen: int, total: int) -> None:
+        nonlocal reached
+        reached = seen, total
+        if show is not None:
+            show(seen, total)
+
+    try:
+        with _progress("importing") as show:
+            done = import_mlruns(
+                source,
+                place.location,
+                artifacts=artifacts,
+                experiments=experiments,
+                storage_options=place.options,
+                on_progress=tell,
+            )
+    except KeyboardInterrupt:
+        so_far = f"after {reached[0]} of {plural(reached[1], 'run')}" if reached[1] else "at its beginning"
+        text = f"Interrupted {so_far}. What was imported is stored; the same command goes on with the rest."
+        stderr().print(cell(text), soft_wrap=True)
+        raise typer.Exit(130) from None
     url = redact_url(place.location if place.location is not None else defaults.default_uri())
     if as_json:
         print_json({"store": url, **msgspec.to_builtins(done)})
@@ -53,6 +67,11 @@ def import_runs(
                 console,
                 f"The artifacts of {plural(done.referenced, 'run')} stay where the tag mlflow.artifact_uri says.",
             )
+        if done.empty:
+            note(console, f"{plural(done.empty, 'experiment')} without runs came too.")
+        if done.tags_left:
+            names = ", ".join(map(repr, done.tags_left))
+            note(console, f"Tags of experiments stayed out, aqrec has none: {names}.")
     _tell(done.failed)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aqrec.errors import CorruptError, ObjectNotFoundError
-from aqrec.integrations.mlflow._source import STATUSES, FoundRun, Point, artifact_folder
+from aqrec.integrations.mlflow._source import STATUSES, FoundExperiment, FoundRun, Point, artifact_folder
 
 __all__ = ["FileSource"]
 
@@ -45,6 +45,13 @@ class FileSource:
             if facts is not None and "experiment_id" in facts and "run_id" not in facts:
                 found[meta.parent] = str(facts.get("name") or facts["experiment_id"])
         return found
+
+    def experiments(self) -> list[FoundExperiment]:
+        """Read the experiments; deleted ones lie in ``.trash``."""
+        return [
+            FoundExperiment(name=name, tags=_texts(folder / "tags"))
+            for folder, name in self._experiments.items()
+        ]
 
     @cached_property
     def _folders(self) -> list[tuple[Path, str]]:
@@ -99,6 +106,7 @@ class FileSource:
             sizes={key: path.stat().st_size for key, path in _files(folder / "metrics")},
             artifacts=artifact_folder(uri, self.root.parent, folder / "artifacts"),
             artifact_uri=uri,
+            base=self.root.parent,
             where=str(folder),
         )
 

@@ -7,15 +7,16 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from aqrec.engine import follow
 from aqrec.errors import AqrecError, InvalidInputError, ObjectNotFoundError
 from aqrec.format._names import check_name, check_run_id
 from aqrec.format._records import STATUS_FA, STATUS_FI, STATUS_R, STATUS_S
 from aqrec.integrations.mlflow._file_store import FileSource
-from aqrec.integrations.mlflow._source import FoundRun, Source, fingerprint
+from aqrec.integrations.mlflow._source import FoundExperiment, FoundRun, Source, fingerprint
 from aqrec.integrations.mlflow._sqlite import SqliteSource
 from aqrec.options import Options
 from aqrec.reading import read_metric_history
@@ -25,6 +26,8 @@ from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from aqrec.format._document import RunDocument
     from aqrec.recording._run import Run
 
@@ -38,7 +41,7 @@ MARK = "aqrec.import"
 PLACE = "mlflow.artifact_uri"
 """Tag of runs whose artifacts were not copied: where they are"""
 BEGUN = "begun"
-_AT_ONCE = 16
+_AT_ONCE = 64
 _LATEST = 2**53
 _FINAL = {"FINISHED": STATUS_FI, "FAILED": STATUS_FA, "KILLED": STATUS_FA}
 _SQLITE = b"SQLite format 3\0"
@@ -59,6 +62,10 @@ class Imported(msgspec.Struct, kw_only=True):
         Runs that MLflow calls deleted; they were left out.
     referenced
         Runs whose artifacts were not copied; their tag ``mlflow.artifact_uri`` says where they are.
+    empty
+        Experiments without a run that are in the store now.
+    tags_left
+        Experiments whose tags stayed out: aqrec has none of experiments.
     failed
         Run id or place -> what stood against it.
     """
@@ -68,6 +75,8 @@ class Imported(msgspec.Struct, kw_only=True):
     points: int = 0
     deleted: int = 0
     referenced: int = 0
+    empty: int = 0
+    tags_left: list[str] = []
     failed: dict[str, str] = {}
 
 
@@ -112,8 +121,10 @@ def import_mlruns(
     """Take over the runs of an MLflow store: ids, names, times, statuses, params, tags, full metric history, artifacts.
 
     May be called again, also after it was interrupted: what is stored already is left alone, what was added since is added.
-    Params and tags stay texts. A KILLED run is FAILED, with its reason. Data sets, traces and registered models are
-    not taken over.
+    Params and tags stay texts. A KILLED run is FAILED, with its reason. Experiments come without runs, too. Their tags are not taken
+    over, nor are data sets, traces and registered models.
+
+    Ctrl-C leaves the runs that `on_progress` has told of complete; the next call goes on with the others.
 
     Parameters
     ----------
@@ -129,7 +140,7 @@ def import_mlruns(
     storage_options
         Of `uri`.
     on_progress
-        Called with the number of runs done and of all.
+        Called with the number of runs done, which are stored, and of all.
 
     Returns
     -------
@@ -147,14 +158,24 @@ def import_mlruns(
         raise InvalidInputError(f"artifacts={artifacts!r}: choose 'copy' or 'reference'")
     found = open_source(source)
     try:
+        wanted = _chosen(found.experiments(), experiments)
         url = uri if uri is not None else defaults.default_uri()
         session = Session(url, Options(provenance=False, strict=True), dict(storage_options or {}) or None)
         try:
-            return _Import(Workspace(session), found, artifacts).work(experiments, on_progress)
+            return _Import(Workspace(session), found, artifacts).work(wanted, on_progress)
         finally:
             session.shut()
     finally:
         found.close()
+
+
+class _Begun(NamedTuple):
+    """A run of which all is recorded but artifacts and the end."""
+
+    found: FoundRun
+    mark: str
+    run: Run
+    has_files: bool
 
 
 class _Import:
@@ -165,33 +186,67 @@ class _Import:
         self.artifacts = artifacts
         self.done = Imported()
 
-    def work(self, experiments: list[str] | None, on_progress: Callable[[int, int], None] | None) -> Imported:
+    def work(
+        self, experiments: list[FoundExperiment], on_progress: Callable[[int, int], None] | None
+    ) -> Imported:
         session, done = self.session, self.done
         session.call(session.prepare())
         known = session.call(session.refresh()).runs
-        runs = (run for run in self.source.runs() if experiments is None or run.experiment in experiments)
+        names = {experiment.name for experiment in experiments}
+        runs = (run for run in self.source.runs() if run.experiment in names)
         total, seen = len(self.source), 0
-        for batch in _batches(runs, _AT_ONCE):
-            begun: list[tuple[FoundRun, str, Run]] = []
-            for found in batch:
-                try:
-                    mark = f"{self.artifacts} {fingerprint(found)}"
-                    doc = known.get(found.run_id)
-                    if doc is not None and doc.tags.get(MARK) == mark:
-                        done.unchanged += 1
-                    else:
-                        begun.append((found, mark, self._begin(found, doc)))
-                except (AqrecError, OSError) as error:
-                    done.failed[found.run_id] = str(error)
-            session.call(self._finish(begun))
-            seen += len(batch)
-            if on_progress is not None:
-                on_progress(seen, total)
-        if experiments is not None and not seen:
-            raise ObjectNotFoundError(f"no run of {', '.join(map(repr, experiments))} is in the MLflow store")
+        finishing: Future[None] | None = None
+        try:
+            # One batch is read while the one before it is finished.
+            for batch in _batches(runs, _AT_ONCE):
+                begun = self._begin_all(batch, known)
+                if finishing is not None:
+                    follow(finishing).result()
+                    if on_progress is not None:
+                        on_progress(seen, total)
+                finishing = session.runtime.submit(self._finish(begun))
+                seen += len(batch)
+            if finishing is not None:
+                follow(finishing).result()
+                if on_progress is not None:
+                    on_progress(seen, total)
+        except BaseException:
+            if finishing is not None:
+                finishing.cancel()
+            raise
+        session.call(self._make(experiments))
+        done.tags_left = sorted(experiment.name for experiment in experiments if experiment.tags)
         done.deleted = self.source.deleted
         done.failed |= dict(text.split(": ", 1) for text in self.source.damaged)
         return done
+
+    def _begin_all(self, batch: list[FoundRun], known: Mapping[str, RunDocument]) -> list[_Begun]:
+        begun: list[_Begun] = []
+        for found in batch:
+            try:
+                files = found.files()
+                mark = f"{self.artifacts} {fingerprint(found, files)}"
+                doc = known.get(found.run_id)
+                if doc is not None and doc.tags.get(MARK) == mark:
+                    self.done.unchanged += 1
+                else:
+                    begun.append(_Begun(found, mark, self._begin(found, doc), bool(files)))
+            except (AqrecError, OSError) as error:
+                self.done.failed[found.run_id] = str(error)
+        return begun
+
+    async def _make(self, experiments: list[FoundExperiment]) -> None:
+        """Make the experiments that have no run."""
+        # One that was deleted here since stays so.
+        there = {known.name for known in (await self.session.refresh()).experiments.values()}
+        for experiment in experiments:
+            if experiment.name in there:
+                continue
+            try:
+                await self.workspace.ensure(self.workspace.experiment(experiment.name))
+                self.done.empty += 1
+            except AqrecError as error:
+                self.done.failed[f"experiment {experiment.name!r}"] = str(error)
 
     def _begin(self, found: FoundRun, doc: RunDocument | None) -> Run:
         """Record all but artifacts and the end; until that is recorded, the run is SCHEDULED."""
@@ -235,22 +290,23 @@ class _Import:
         """Return how many points of each metric are stored; what was interrupted has not summed them up."""
         return {key: len(await read_metric_history(run.engine.store, run.document, key)) for key in keys}
 
-    async def _finish(self, begun: list[tuple[FoundRun, str, Run]]) -> None:
+    async def _finish(self, begun: list[_Begun]) -> None:
         """Finish several runs together, which share the waiting for the disk."""
-        outcomes = await asyncio.gather(*(self._end(*each) for each in begun), return_exceptions=True)
-        for (found, _, _), outcome in zip(begun, outcomes, strict=True):
+        outcomes = await asyncio.gather(*map(self._end, begun), return_exceptions=True)
+        for each, outcome in zip(begun, outcomes, strict=True):
             if isinstance(outcome, AqrecError | OSError):
-                self.done.failed[found.run_id] = str(outcome)
+                self.done.failed[each.found.run_id] = str(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
                 self.done.runs += 1
 
-    async def _end(self, found: FoundRun, mark: str, run: Run) -> None:
-        if found.artifacts is not None and self.artifacts == "copy":
-            if any(path.is_file() for path in found.artifacts.rglob("*")):
-                await log_files(run, found.artifacts, None, content_only=True)
-        elif found.artifact_uri:
+    async def _end(self, begun: _Begun) -> None:
+        found, run = begun.found, begun.run
+        if begun.has_files and self.artifacts == "copy":
+            assert found.artifacts is not None
+            await log_files(run, found.artifacts, None, content_only=True)
+        elif begun.has_files or found.elsewhere:
             self.done.referenced += 1
             run.set_tags({PLACE: found.artifact_uri})
         final = _FINAL.get(found.status)
@@ -259,15 +315,28 @@ class _Import:
                 run.set_status(STATUS_R, found.start or 0)
             elif run.status != STATUS_S:
                 run.set_status(STATUS_S, found.start or 0)
-            run.set_tags({MARK: mark})
+            run.set_tags({MARK: begun.mark})
             await run.flush()
             return
         # Last of all, so that whoever sees it knows that nothing is missing.
         await run.flush()
-        run.set_tags({MARK: mark})
+        run.set_tags({MARK: begun.mark})
         reason = "KILLED in MLflow" if found.status == "KILLED" else ""
         end = found.end if found.end is not None else found.start
         await run.end(final, reason, started=found.start, ended=end)
+
+
+def _chosen(found: list[FoundExperiment], names: list[str] | None) -> list[FoundExperiment]:
+    """Return the experiments of these names, or raise `ObjectNotFoundError`."""
+    if names is None:
+        return found
+    known = {experiment.name: experiment for experiment in found}
+    if missing := [name for name in names if name not in known]:
+        there = ", ".join(map(repr, sorted(known))) or "none"
+        raise ObjectNotFoundError(
+            f"no experiment {', '.join(map(repr, missing))} is in the MLflow store; there are {there}"
+        )
+    return [known[name] for name in dict.fromkeys(names)]
 
 
 def _batches(runs: Iterator[FoundRun], size: int) -> Iterator[list[FoundRun]]:

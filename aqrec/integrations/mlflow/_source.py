@@ -10,13 +10,20 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-__all__ = ["STATUSES", "FoundRun", "Point", "Source", "artifact_folder", "fingerprint"]
+__all__ = ["STATUSES", "FoundExperiment", "FoundRun", "Point", "Source", "artifact_folder", "fingerprint"]
 
 STATUSES = ("", "RUNNING", "SCHEDULED", "FINISHED", "FAILED", "KILLED")
 """MLflow's statuses by their number"""
 
 Point = tuple[int, float, int]
 """Timestamp in ms since epoch, value, step"""
+
+
+class FoundExperiment(msgspec.Struct, kw_only=True):
+    """One experiment that is not deleted; it need not have runs."""
+
+    name: str
+    tags: dict[str, str]
 
 
 class FoundRun(msgspec.Struct, kw_only=True):
@@ -31,7 +38,9 @@ class FoundRun(msgspec.Struct, kw_only=True):
     artifacts
         Folder on this machine, or None: there is none, or it is elsewhere.
     artifact_uri
-        Where MLflow says that they are.
+        Where MLflow says that they are, or would be.
+    base
+        Where a relative artifact URI starts.
     where
         Of the source, to read the points: a folder or an id.
     """
@@ -47,7 +56,27 @@ class FoundRun(msgspec.Struct, kw_only=True):
     sizes: dict[str, int]
     artifacts: Path | None
     artifact_uri: str
+    base: Path
     where: str
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether artifacts may lie where this machine does not reach.
+
+        MLflow makes a run's folder with its first artifact, so there are none where a folder is missing and one above it, up to the
+        root of all experiments, is there.
+        """
+        if self.artifacts is not None or not self.artifact_uri:
+            return False
+        folder = _local_folder(self.artifact_uri, self.base)
+        return folder is None or not any(above.is_dir() for above in list(folder.parents)[:3])
+
+    def files(self) -> list[tuple[str, int]]:
+        """Return path and bytes of each artifact on this machine."""
+        if self.artifacts is None:
+            return []
+        paths = (path for path in sorted(self.artifacts.rglob("*")) if path.is_file())
+        return [(path.relative_to(self.artifacts).as_posix(), path.stat().st_size) for path in paths]
 
 
 class Source(Protocol):
@@ -60,6 +89,10 @@ class Source(Protocol):
 
     def __len__(self) -> int:
         """Return how many runs there are, deleted ones left out."""
+        ...
+
+    def experiments(self) -> list[FoundExperiment]:
+        """Read the experiments, deleted ones left out."""
         ...
 
     def runs(self) -> Iterator[FoundRun]:
@@ -75,12 +108,8 @@ class Source(Protocol):
         ...
 
 
-def fingerprint(run: FoundRun) -> str:
-    """Return a text that changes when there is more to import of a run."""
-    files: list[tuple[str, int]] = []
-    if run.artifacts is not None:
-        paths = (path for path in sorted(run.artifacts.rglob("*")) if path.is_file())
-        files = [(path.relative_to(run.artifacts).as_posix(), path.stat().st_size) for path in paths]
+def fingerprint(run: FoundRun, files: list[tuple[str, int]]) -> str:
+    """Return a text that changes when there is more to import of a run, which has these `files` as artifacts."""
     facts = (run.name, run.status, run.start, run.end, run.artifact_uri, files)
     maps = [sorted(each.items()) for each in (run.params, run.tags, run.sizes)]
     return hashlib.sha256(msgspec.json.encode((facts, maps))).hexdigest()[:16]
@@ -94,10 +123,14 @@ def artifact_folder(uri: str, base: Path, beside: Path | None = None) -> Path | 
     """
     if beside is not None and beside.is_dir() and any(beside.iterdir()):
         return beside
+    folder = _local_folder(uri, base)
+    if folder is not None and folder.is_dir():
+        return folder
+    return beside if folder is not None and beside is not None and beside.is_dir() else None
+
+
+def _local_folder(uri: str, base: Path) -> Path | None:
     parts = urlsplit(uri)
     if parts.scheme not in ("", "file") or not uri:
         return None
-    folder = base / (unquote(parts.netloc + parts.path) if parts.scheme else uri)
-    if folder.is_dir():
-        return folder
-    return beside if beside is not None and beside.is_dir() else None
+    return base / (unquote(parts.netloc + parts.path) if parts.scheme else uri)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from aqrec.errors import CorruptError, ObjectNotFoundError, StorageError
-from aqrec.integrations.mlflow._source import FoundRun, Point, artifact_folder
+from aqrec.integrations.mlflow._source import FoundExperiment, FoundRun, Point, artifact_folder
 
 __all__ = ["SqliteSource"]
 
@@ -55,6 +55,19 @@ class SqliteSource:
         except sqlite3.DatabaseError as error:
             raise CorruptError(f"{str(self.path)!r} is no data base of MLflow's runs: {error}") from error
 
+    def experiments(self) -> list[FoundExperiment]:
+        """Read the experiments, deleted ones left out."""
+        tags: dict[int, dict[str, str]] = {}
+        if self._rows("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'experiment_tags'"):
+            for experiment_id, key, value in self._rows(
+                "SELECT experiment_id, key, value FROM experiment_tags"
+            ):
+                tags.setdefault(experiment_id, {})[str(key)] = "" if value is None else str(value)
+        rows = self._rows(
+            "SELECT experiment_id, name FROM experiments WHERE lifecycle_stage = 'active' ORDER BY experiment_id"
+        )
+        return [FoundExperiment(name=str(name), tags=tags.get(number, {})) for number, name in rows]
+
     def runs(self) -> Iterator[FoundRun]:
         """Read the runs one after another."""
         for row in self._rows(
@@ -78,6 +91,7 @@ class SqliteSource:
                 sizes={str(key): int(count) for key, count in counts},
                 artifacts=artifact_folder(uri, self.path.resolve().parent),
                 artifact_uri=uri,
+                base=self.path.resolve().parent,
                 where=run_id,
             )
 

@@ -22,6 +22,9 @@ CREATE TABLE params (key VARCHAR, value VARCHAR, run_uuid VARCHAR, PRIMARY KEY (
 CREATE TABLE tags (key VARCHAR, value VARCHAR, run_uuid VARCHAR, PRIMARY KEY (key, run_uuid));
 CREATE TABLE metrics (key VARCHAR, value FLOAT NOT NULL, timestamp BIGINT, run_uuid VARCHAR, step BIGINT DEFAULT 0,
     is_nan BOOLEAN DEFAULT 0, PRIMARY KEY (key, timestamp, step, run_uuid, value, is_nan));
+CREATE INDEX index_params_run_uuid ON params (run_uuid);
+CREATE INDEX index_tags_run_uuid ON tags (run_uuid);
+CREATE INDEX index_metrics_run_uuid ON metrics (run_uuid);
 """
 
 

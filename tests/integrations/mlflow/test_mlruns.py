@@ -50,7 +50,7 @@ def test_runs_keep_all_that_mlflow_has(source: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     done = import_mlruns(str(source), str(tmp_path / "lab"), on_progress=lambda *at: seen.append(at))
     assert (done.runs, done.unchanged, done.deleted, done.failed) == (5, 0, 1, {})
-    assert done.points == 44
+    assert (done.points, done.referenced, done.empty, done.tags_left) == (44, 0, 0, [])
     assert seen[-1][0] == 5
     with ExperimentManager(str(tmp_path / "lab"), options=QUICK) as manager:
         assert set(manager.list_experiments()) == {"alpha", "beta"}
@@ -144,7 +144,7 @@ def test_an_interrupted_import_goes_on(
 
 def test_artifacts_may_stay_where_they_are(source: Path, tmp_path: Path) -> None:
     done = import_mlruns(str(source), str(tmp_path / "lab"), artifacts="reference")
-    assert done.referenced == 5
+    assert done.referenced == 1  # the others have none
     with ExperimentManager(str(tmp_path / "lab"), options=QUICK) as manager:
         run = manager.get_recorder(recorder_id=RUN.run_id)
         assert run.list_artifacts() == []
@@ -155,15 +155,42 @@ def test_artifacts_may_stay_where_they_are(source: Path, tmp_path: Path) -> None
         assert manager.get_recorder(recorder_id=RUN.run_id).load_object("pred.pkl") == [1]
 
 
-def test_artifacts_elsewhere_are_referenced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["s3://bucket/x/artifacts", "file:///on/another/machine/x/artifacts"])
+def test_artifacts_elsewhere_are_referenced(place: str, tmp_path: Path) -> None:
     path = write_sqlite(tmp_path / "mlflow.db", [RUN])
     with sqlite3.connect(path) as base:
-        base.execute("UPDATE runs SET artifact_uri = 's3://bucket/x/artifacts'")
+        base.execute("UPDATE runs SET artifact_uri = ?", (place,))
     base.close()
     assert import_mlruns(f"sqlite:///{path}", str(tmp_path / "lab")).referenced == 1
     with ExperimentManager(str(tmp_path / "lab"), options=QUICK) as manager:
         run = manager.get_recorder(recorder_id=RUN.run_id)
-        assert run.list_tags()["mlflow.artifact_uri"] == "s3://bucket/x/artifacts"
+        assert run.list_tags()["mlflow.artifact_uri"] == place
+
+
+def test_experiments_without_runs_come_too_and_their_tags_are_told(source: Path, tmp_path: Path) -> None:
+    lab = str(tmp_path / "lab")
+    if source.is_dir():
+        for number, stage in (("7", "idle"), (".trash/8", "gone")):
+            home = source / number
+            (home / "tags").mkdir(parents=True)
+            (home / "meta.yaml").write_text(f"experiment_id: '{number[-1]}'\nname: {stage}\n")
+            (home / "tags" / "team").write_text("a")
+    else:
+        with sqlite3.connect(source) as base:
+            base.execute("CREATE TABLE experiment_tags (key VARCHAR, value VARCHAR, experiment_id INTEGER)")
+            base.execute(
+                "INSERT INTO experiments VALUES (7, 'idle', '', 'active'), (8, 'gone', '', 'deleted')"
+            )
+            base.execute("INSERT INTO experiment_tags VALUES ('team', 'a', 7), ('team', 'a', 8)")
+        base.close()
+    done = import_mlruns(str(source), lab)
+    assert (done.empty, done.tags_left, done.failed) == (1, ["idle"], {})
+    with ExperimentManager(lab, options=QUICK) as manager:
+        assert set(manager.list_experiments()) == {"alpha", "beta", "idle"}
+        manager.delete_exp(experiment_name="idle")
+    assert import_mlruns(str(source), lab).empty == 0
+    with ExperimentManager(lab, options=QUICK) as manager:
+        assert set(manager.list_experiments()) == {"alpha", "beta"}
 
 
 def test_only_some_experiments(source: Path, tmp_path: Path) -> None:
