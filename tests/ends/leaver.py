@@ -267,7 +267,7 @@ SIGNALS = {
 
 
 def _join(child: int, code: int = 0) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)
         if pid:

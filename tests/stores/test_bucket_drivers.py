@@ -13,7 +13,13 @@ from aqrec.stores._gcs import GcsBucket
 from tests._support.services import FaultProxy, Location, Rule, Service, s3_client
 
 PART = 5 << 20
-QUICK: dict[str, Any] = {"part_size": PART, "parallel": 3, "read_timeout": 2.0, "connect_timeout": 2.0}
+QUICK: dict[str, Any] = {"part_size": PART, "parallel": 3, "connect_timeout": 2.0}
+
+
+@pytest.fixture
+def read_timeout() -> float:
+    """Seconds without an answer after which a request is repeated; tests that count large ones have more patience."""
+    return 2.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def proxy(place: Location, fault_proxy: Callable[[Location], FaultProxy]) -> Fau
 
 @pytest.fixture
 async def store(
-    place: Location, proxy: FaultProxy, driver: Driver, monkeypatch: pytest.MonkeyPatch
+    place: Location, proxy: FaultProxy, driver: Driver, read_timeout: float, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Store]:
     """A store behind the proxy, connected."""
     begin = GcsBucket.begin_upload
@@ -71,7 +77,12 @@ async def store(
         return upload
 
     monkeypatch.setattr(GcsBucket, "begin_upload", begin_upload)
-    options = {**place.through(proxy.endpoint).storage_options, **QUICK, **driver.options}
+    options = {
+        **place.through(proxy.endpoint).storage_options,
+        **QUICK,
+        "read_timeout": read_timeout,
+        **driver.options,
+    }
     store = open_store(place.url, storage_options=options)
     assert [info async for info in store.list()] == []
     proxy.forget()
@@ -106,6 +117,7 @@ async def test_each_call_is_one_request(store: Store, proxy: FaultProxy, driver:
         assert [request.method for request in proxy.log] == expected
 
 
+@pytest.mark.parametrize("read_timeout", [60.0], ids=["patient"])
 async def test_large_streams_go_in_parts(
     store: Store, proxy: FaultProxy, driver: Driver, place: Location
 ) -> None:

@@ -14,7 +14,13 @@ from tests._support.waiting import wait_until
 PART = 5 << 20
 SEVERAL = 6
 """Parts of an object that is not on its way as a whole when its first byte is read."""
-QUICK = {"part_size": PART, "parallel": 3, "read_timeout": 2.0, "connect_timeout": 2.0}
+QUICK = {"part_size": PART, "parallel": 3, "connect_timeout": 2.0}
+
+
+@pytest.fixture
+def read_timeout() -> float:
+    """Seconds without an answer after which a request is repeated; tests that count large ones have more patience."""
+    return 2.0
 
 
 @pytest.fixture
@@ -28,9 +34,9 @@ def place(s3_server: Service) -> Location:
 
 
 @pytest.fixture
-async def store(place: Location, proxy: FaultProxy) -> AsyncIterator[Store]:
+async def store(place: Location, proxy: FaultProxy, read_timeout: float) -> AsyncIterator[Store]:
     """A store behind the proxy, connected."""
-    options = {**place.through(proxy.endpoint).storage_options, **QUICK}
+    options = {**place.through(proxy.endpoint).storage_options, **QUICK, "read_timeout": read_timeout}
     store = open_store(place.url, storage_options=options)
     assert [info async for info in store.list()] == []
     proxy.forget()
@@ -109,6 +115,7 @@ async def test_rclone_is_found_to_ignore_conditions(rclone_s3: Service) -> None:
     await store.aclose()
 
 
+@pytest.mark.parametrize("read_timeout", [60.0], ids=["patient"])
 async def test_large_streams_go_in_parts(store: Store, proxy: FaultProxy) -> None:
     size = 4 * PART + 17
     assert await store.put_stream("key", pieces(size)) == size
