@@ -154,14 +154,14 @@ async def test_a_cancelled_open_leaves_no_appender_behind(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, release = threading.Event(), threading.Event()
-    real = store._disk._place
+    real = store._disk._name
 
-    def place(*args: object) -> object:
+    def name(*args: object, **others: object) -> object:
         begun.set()
         assert release.wait(60)
-        return real(*args)  # type: ignore[arg-type]
+        return real(*args, **others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(store._disk, "_place", place)
+    monkeypatch.setattr(store._disk, "_name", name)
     before = len(list(Path("/proc/self/fd").iterdir()))
     task = asyncio.create_task(store.open_append("journal"))
     await asyncio.to_thread(begun.wait)
