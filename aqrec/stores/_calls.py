@@ -75,9 +75,10 @@ class Calls:
     async def aclose(self) -> None:
         """Refuse new calls, and wait for those under way."""
         self.jobs.refuse()
-        loop = asyncio.get_running_loop()
-        if mine := [task for task in self._running if task.get_loop() is loop]:
-            await asyncio.wait(mine)
+        if self._running:
+            loop = asyncio.get_running_loop()
+            if mine := [task for task in self._running if task.get_loop() is loop]:
+                await asyncio.wait(mine)
         await self.jobs.aclose()
 
     def _start(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:

@@ -6,7 +6,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from aqrec.errors import ClosedError
+from aqrec.errors import ClosedError, InvalidInputError
 
 if TYPE_CHECKING:
     import asyncio
@@ -37,9 +37,18 @@ class Jobs:
         return self._closed
 
     def check_open(self) -> None:
-        """Raise `ClosedError` after `aclose`."""
+        """Raise `ClosedError` after `aclose`, and `InvalidInputError` where no loop of asyncio runs."""
+        import asyncio  # noqa: PLC0415 - costs more than the rest of the package
+
         if self._closed:
             raise ClosedError(f"the store {self._owner} is closed; open it again with open_store")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise InvalidInputError(
+                f"the store {self._owner} needs an event loop of asyncio; on trio record and read through a "
+                "Recorder or an ExperimentManager, which reach their store from a thread of their own"
+            ) from None
 
     async def run(
         self,
@@ -66,7 +75,7 @@ class Jobs:
         ClosedError
             The store is closed, or the loop takes no work any more.
         """
-        import asyncio  # noqa: PLC0415 - costs more than the rest of the package
+        import asyncio  # noqa: PLC0415 - see check_open
 
         self.check_open()
         job = _Job(function)
@@ -104,7 +113,7 @@ class Jobs:
         """Refuse new work, and wait until what runs has ended."""
         self.refuse()
         if self._running:
-            import asyncio  # noqa: PLC0415 - see run
+            import asyncio  # noqa: PLC0415 - see check_open
 
             loop = asyncio.get_running_loop()
             if mine := [future for future in self._running if future.get_loop() is loop]:

@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 import anyio
 import pytest
+import trio
 
-from aqrec.errors import ClosedError
-from aqrec.stores import LocalStore
+from aqrec.errors import ClosedError, InvalidInputError
+from aqrec.stores import LocalStore, open_store
 from aqrec.stores._jobs import Jobs
 
 
@@ -223,3 +224,20 @@ async def test_closing_waits_for_reads_whose_callers_left(
     assert not closing.done()
     release.set()
     await closing
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder", "bucket"])
+def test_on_trio_the_first_call_says_what_to_use_instead(kind: str, tmp_path: Path) -> None:
+    """The clients of buckets are made for asyncio; all kinds of store are alike in this."""
+    url = {"memory": "memory://on-trio", "folder": str(tmp_path), "bucket": "s3://bucket/lab"}[kind]
+
+    async def main() -> None:
+        store = open_store(url)
+        try:
+            for call in (store.put("key", b"1"), store.create("key", b"1"), store.delete(["key"])):
+                with pytest.raises(InvalidInputError, match="asyncio; on trio record and read through"):
+                    await call
+        finally:
+            await store.aclose()
+
+    trio.run(main)
