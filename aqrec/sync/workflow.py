@@ -180,17 +180,15 @@ def _execute(
         progress("data set")
         model = tasks.make(task["model"])
         dataset = tasks.make(task["dataset"])
+        market = tasks.market_of(task, templates, qlib_init, dataset)
         progress("model")
         call_blocking(model.fit, dataset, **tasks.fit_arguments(model, task))
         recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         recorder.save_objects(**{tasks.DATASET_FILE: dataset})
-        market: dict[str, Any] | None = None
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            if market is None and tasks.trades(factory, given):
-                market = tasks.market_of_qlib(qlib_init) | call_blocking(tasks.market_of_dataset, dataset)
             arguments = tasks.record_arguments(factory, given, model, dataset, market)
             face: Any = recorder
             if tasks.is_async(factory):

@@ -18,18 +18,11 @@ from aqrec.tasks._plan import (
     prepare_task,
     recorded,
     recorded_name,
-    records_of,
     tags_of,
     task_params,
 )
-from aqrec.tasks._records import (
-    is_async,
-    market_of_dataset,
-    market_of_qlib,
-    record_arguments,
-    record_factory,
-    trades,
-)
+from aqrec.tasks._prices import market_of
+from aqrec.tasks._records import is_async, record_arguments, record_factory, records_of
 
 __all__ = [
     "CONFIG_FILE",
@@ -49,8 +42,7 @@ __all__ = [
     "is_async",
     "lighten",
     "make",
-    "market_of_dataset",
-    "market_of_qlib",
+    "market_of",
     "prepare",
     "prepare_task",
     "record_arguments",
@@ -60,5 +52,4 @@ __all__ = [
     "records_of",
     "tags_of",
     "task_params",
-    "trades",
 ]

@@ -16,6 +16,7 @@ from aqrec.tasks._documents import Document, tree_of
 from aqrec.tasks._instances import accepted, fill_placeholder, flatten_dict, make
 from aqrec.tasks._prices import resolve_quotes
 from aqrec.tasks._reading import read
+from aqrec.tasks._records import records_of
 
 __all__ = [
     "CONFIG_FILE",
@@ -34,7 +35,6 @@ __all__ = [
     "prepare_task",
     "recorded",
     "recorded_name",
-    "records_of",
     "tags_of",
     "task_params",
 ]
@@ -164,12 +164,6 @@ def lighten(dataset: Any) -> None:
     configure = getattr(dataset, "config", None)
     if callable(configure):
         configure(dump_all=False, recursive=True)
-
-
-def records_of(task: Mapping[str, Any]) -> list[Any]:
-    """Return the configs of the records."""
-    records = task.get("record") or []
-    return list(records) if isinstance(records, list) else [records]
 
 
 def recorded(run_id: str, found: object, name: str) -> dict[str, Any]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path as FilePath
+from types import ModuleType
 from typing import Any
 
-from aqrec.errors import AqrecError
+from aqrec.errors import AqrecError, InvalidInputError
 from aqrec.quotes._files import is_remote
 from aqrec.tasks._documents import Branch, Document, Path, Problems
+from aqrec.tasks._records import (
+    market_of_dataset,
+    market_of_qlib,
+    record_factory,
+    records_of,
+    trades,
+)
 from aqrec.templates._backtest_plan import BacktestPlan
 
-__all__ = ["check_quotes", "resolve_quotes"]
+__all__ = ["check_quotes", "market_of", "resolve_quotes"]
 
 
 def resolve_quotes(document: Document) -> None:
@@ -94,3 +102,46 @@ def check_quotes(problems: Problems, path: Path, plan: BacktestPlan, told: Any, 
             (*path, "kwargs", "config", "backtest", "benchmark"),
             f"the benchmark {', '.join(map(repr, unknown))} is not in the quotes, {location}",
         )
+
+
+def market_of(
+    task: Mapping[str, Any], templates: ModuleType, qlib_init: Mapping[str, Any] | None, dataset: Any
+) -> dict[str, Any]:
+    """Return the prices that the records of a task trade on which have none of their own; nothing if there is no such record.
+
+    Raises
+    ------
+    InvalidInputError
+        The data set's prices lack the benchmark of a record.
+    """
+    records = [record_factory(config, templates) for config in records_of(task)]
+    trading = [(factory, given) for factory, given in records if trades(factory, given)]
+    if not trading:
+        return {}
+    market = market_of_qlib(qlib_init) | market_of_dataset(dataset)
+    for factory, given in trading:
+        unknown = _unknown(market.get("quotes"), given.get("config"))
+        if unknown:
+            raise InvalidInputError(
+                f"{factory.__name__}: the benchmark {', '.join(map(repr, unknown))} is not in the quotes of the data set; "
+                "nothing was trained"
+            )
+    return market
+
+
+def _unknown(quotes: Any, config: Any) -> list[str]:
+    from aqrec.backtest._benchmark import benchmark_names  # noqa: PLC0415 - loads pandas
+    from aqrec.quotes import Market  # noqa: PLC0415
+
+    told = config.get("backtest") if isinstance(config, Mapping) else None
+    if not isinstance(told, Mapping):
+        return []
+    if isinstance(quotes, Market):
+        known: Any = quotes.columns
+    elif "instrument" in getattr(quotes, "columns", ()):
+        known = set(quotes["instrument"].unique())
+    elif "instrument" in getattr(getattr(quotes, "index", None), "names", ()):
+        known = set(quotes.index.unique("instrument"))
+    else:
+        return []
+    return [name for name in benchmark_names(told.get("benchmark")) if name not in known]

@@ -20,6 +20,7 @@ __all__ = [
     "market_of_qlib",
     "record_arguments",
     "record_factory",
+    "records_of",
     "trades",
 ]
 
@@ -104,6 +105,12 @@ def market_of_dataset(dataset: Any) -> dict[str, Any]:
     """Return the prices that records trade on where the data set tells them: what its method ``quotes`` returns."""
     quotes = getattr(dataset, "quotes", None)
     return {"quotes": quotes()} if callable(quotes) else {}
+
+
+def records_of(task: Mapping[str, Any]) -> list[Any]:
+    """Return the configs of the records."""
+    records = task.get("record") or []
+    return list(records) if isinstance(records, list) else [records]
 
 
 def is_async(factory: Callable[..., Any]) -> bool:

@@ -248,17 +248,15 @@ async def _execute(
         progress("data set")
         model = await call(tasks.make, task["model"])
         dataset = await call(tasks.make, task["dataset"])
+        market = await call(tasks.market_of, task, templates, qlib_init, dataset)
         progress("model")
         await call(functools.partial(model.fit, **tasks.fit_arguments(model, task)), dataset)
         await recorder.save_objects(**{tasks.MODEL_FILE: model})
         tasks.lighten(dataset)
         await recorder.save_objects(**{tasks.DATASET_FILE: dataset})
-        market: dict[str, Any] | None = None
         for config in tasks.filled(task, model, dataset):
             factory, given = tasks.record_factory(config, templates)
             progress(factory.__name__)
-            if market is None and tasks.trades(factory, given):
-                market = tasks.market_of_qlib(qlib_init) | await call(tasks.market_of_dataset, dataset)
             arguments = tasks.record_arguments(factory, given, model, dataset, market)
             face = recorder if tasks.is_async(factory) else blocking
             record = await call(functools.partial(factory, **arguments, recorder=face))

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from aqrec.errors import InvalidInputError, InvalidValueError, LoadObjectError, UntrustedObjectError
-from aqrec.tasks import market_of_qlib, record_arguments, trades
+from aqrec.tasks import record_arguments
+from aqrec.tasks._records import market_of_qlib, trades
 from aqrec.workflow import fill_placeholder, flatten_dict, init_instance_by_config
 from tests.workflow import parts
 from tests.workflow.parts import LastDay, Mean, NotARecord

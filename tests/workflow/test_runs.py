@@ -186,6 +186,17 @@ def test_a_data_set_may_tell_the_prices_to_trade_on(face: Face, record: str, fol
     assert report["value"].iloc[-1] > 0
 
 
+def test_a_benchmark_that_the_data_set_has_no_prices_of_is_told_before_the_training(face: Face) -> None:
+    model = parts.Mean()
+    strategy = {"class": "TopkDropoutStrategy", "kwargs": {"signal": "<PRED>", "topk": 2, "n_drop": 1}}
+    config = {"strategy": strategy, "backtest": {"benchmark": ["S0", "S9"]}}
+    records = ["SignalRecord", {"class": "PortAnaRecord", "kwargs": {"config": config}}]
+    task = {"model": model, "dataset": f"{PARTS}.PricedPanel", "record": records}
+    with pytest.raises(InvalidInputError, match="benchmark 'S9' is not in the quotes of the data set"):
+        face("task_train", task, "alpha", uri=face.uri)
+    assert not model.fitted
+
+
 def test_a_model_that_fails_ends_its_run_failed_and_keeps_the_task(face: Face) -> None:
     task = {**TASK, "model": {"class": "Failing", "module_path": PARTS}}
     with pytest.raises(ZeroDivisionError):
