@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import zlib
+from typing import Final
+
 import msgspec
 
 from aqrec.errors import CorruptError
@@ -43,16 +47,27 @@ class Head(msgspec.Struct, frozen=True, kw_only=True):
     logs: dict[str, int] = {}
     retired: dict[str, int] = {}
     heard: dict[str, int] = {}
+    checksum: str = ""
+    """CRC-32 of the stored bytes, with zeros in its own place, as hex digits"""
+
+
+_CHECKSUM: Final = re.compile(rb'"checksum": "([0-9a-f]{8})"')
+_ZEROS: Final = b'"checksum": "00000000"'
 
 
 def encode_head(head: Head) -> bytes:
     """Return a head as readable JSON."""
-    return msgspec.json.format(msgspec.json.encode(head), indent=1)
+    blank = msgspec.structs.replace(head, checksum="0" * 8)
+    data = msgspec.json.format(msgspec.json.encode(blank), indent=1)
+    return data.replace(_ZEROS, b'"checksum": "%08x"' % zlib.crc32(data))
 
 
 def decode_head(data: bytes, key: str) -> Head:
     """Return what `encode_head` was given; `CorruptError` names `key`."""
+    stored = _CHECKSUM.search(data)
     try:
+        if stored is not None and zlib.crc32(_CHECKSUM.sub(_ZEROS, data, count=1)) != int(stored[1], 16):
+            raise CorruptError(f"the catalog's head {key} is damaged: its checksum is another one")
         return msgspec.json.decode(data, type=Head)
     except msgspec.DecodeError as error:
         raise CorruptError(f"the catalog's head {key} is damaged: {error}") from error

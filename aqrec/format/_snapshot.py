@@ -349,7 +349,9 @@ class Snapshot:
         except FileNotFoundError:
             raise
         except Exception as error:  # whatever damaged metadata leads a reader to
-            raise CorruptError(f"the catalog's snapshot {key} cannot be read: {error}") from error
+            raise CorruptError(
+                f"the catalog's snapshot {key} cannot be read: {error}; see aqrec verify"
+            ) from error
         self.rows: int = metadata.num_rows
         self._starts = [0]
         for group in range(metadata.num_row_groups):
@@ -368,7 +370,9 @@ class Snapshot:
             with self._lock:
                 return self._file.read(columns=list(names) or None)
         except Exception as error:  # whatever damaged bytes lead a reader to
-            raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+            raise CorruptError(
+                f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
+            ) from error
 
     def encoded(self, *names: str) -> Any:
         """Return columns as `columns` does, but their texts as they are stored, in dictionaries: one chunk a row group.
@@ -392,7 +396,9 @@ class Snapshot:
                     for group in range(self._file.metadata.num_row_groups)
                 ]
         except Exception as error:  # whatever damaged bytes lead a reader to
-            raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+            raise CorruptError(
+                f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
+            ) from error
         return pa.concat_tables(groups) if groups else self.columns(*names)
 
     @property
@@ -424,7 +430,9 @@ class Snapshot:
                 with self._lock:
                     column = self._file.read_row_group(group, columns=["document"])["document"]
             except Exception as error:  # whatever damaged bytes lead a reader to
-                raise CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}") from error
+                raise CorruptError(
+                    f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
+                ) from error
             self._documents = group, column
         return decode_document(self._documents[1][row - self._starts[group]].as_py())
 

@@ -124,7 +124,12 @@ async def _read_parts(
         here = [key for key in keys if key in known]
         if here:
             read = partial(read_histories, keys=here, run_id=doc.run_id, footer=sealed.footer, after=after)
-            add(sealed.writer, await store.get_stream(sealed.key, read))
+            try:
+                add(sealed.writer, await store.get_stream(sealed.key, read))
+            except CorruptError as error:
+                raise CorruptError(
+                    f"{sealed.key} in {store.url}: {error}; aqrec verify --contents tells what else is damaged"
+                ) from error
     lacking: set[str] = set()
     live = False
     for writer in sorted(doc.through):
