@@ -24,6 +24,7 @@ _FIELD = re.compile(r"\$([A-Za-z_]\w*)")
 _PREFIX = "_field_"
 _LONGEST = 10_000
 _DEEPEST = 50
+_SHOWN = 60
 
 
 def evaluate(market: Market, expression: str) -> Values:
@@ -70,20 +71,30 @@ def fields_of(expression: str) -> set[str]:
 def _parsed(expression: str) -> ast.expr:
     if len(expression) > _LONGEST:
         raise InvalidInputError(
-            f"the expression {expression[:60]!r}… has {len(expression):,} characters; {_LONGEST:,} are allowed"
+            f"the expression {expression[:_SHOWN]!r}… has {len(expression):,} characters; {_LONGEST:,} are allowed"
         )
     try:
         tree = ast.parse(_FIELD.sub(rf"{_PREFIX}\1", expression.strip()), mode="eval").body
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        told = (error.msg if isinstance(error, SyntaxError) else str(error)) or "it is too deep"
+    except (SyntaxError, ValueError) as error:
+        told = error.msg if isinstance(error, SyntaxError) else error
         raise InvalidInputError(f"the expression {expression!r} cannot be read: {told}") from error
+    except (
+        MemoryError,
+        RecursionError,
+    ) as error:  # which of them, and with which words, differs between Pythons
+        raise _too_deep(expression) from error
     level: list[ast.AST] = [tree]
     for _ in range(_DEEPEST):
         level = [below for node in level for below in ast.iter_child_nodes(node)]
         if not level:
             return tree
-    raise InvalidInputError(
-        f"the expression {expression!r} is more than {_DEEPEST} levels deep; write it with fewer brackets"
+    raise _too_deep(expression)
+
+
+def _too_deep(expression: str) -> InvalidInputError:
+    shown = repr(expression) if len(expression) <= _SHOWN else f"{expression[:_SHOWN]!r}…"
+    return InvalidInputError(
+        f"the expression {shown} is more than {_DEEPEST} levels deep; write it with fewer brackets"
     )
 
 

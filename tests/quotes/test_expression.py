@@ -100,7 +100,7 @@ def test_values_are_those_of_qlib(column: str) -> None:
         ("-" * 60 + "$x", "more than 50 levels deep"),
         ("(" * 300 + "$x" + ")" * 300, "cannot be read"),
         ("$x+" * 4000 + "$x", "12,002 characters"),
-        ("-" * 9000 + "$x", "deep"),
+        ("-" * 9000 + "$x", "more than 50 levels deep"),
         ("$x\0", "cannot be read"),
     ],
 )
