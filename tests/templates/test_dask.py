@@ -78,6 +78,11 @@ async def test_a_failure_on_a_worker_leaves_the_others_alone(
         assert await artifacts(recorder) == []
 
 
+def _waiting(dask_worker: Any) -> int:
+    """Return how many tasks a worker has been given and has not begun."""
+    return len(dask_worker.state.ready)
+
+
 def _tasks(dask_scheduler: Any) -> int:
     return len(dask_scheduler.tasks)
 
@@ -108,6 +113,8 @@ async def test_cancelling_leaves_what_waits_and_lets_what_runs_end_whole(
         with pytest.raises(asyncio.CancelledError):
             await task
         while await client.run_on_scheduler(_tasks):  # until it has heard of the cancellation
+            await asyncio.sleep(0.02)
+        while any((await client.run(_waiting)).values()):  # and so have the workers
             await asyncio.sleep(0.02)
         go.touch()
         while len(await artifacts(running)) < 2 or len(await artifacts(second)) < 2:
