@@ -8,6 +8,7 @@ from importlib import import_module
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
+from aqrec.errors import AqrecError, CorruptError
 from aqrec.format._document import RunDocument
 from aqrec.format._snapshot import Snapshot
 from aqrec.reading._columns import array_of_texts, indices, numbers, one_array
@@ -53,7 +54,15 @@ def answer(
     parts = [part_of_documents(selection.fitting(docs))] if docs else []
     for snapshot, rows in snapshots:
         if len(rows):
-            parts.append(_fitting(part_of_snapshot(snapshot, rows, memory), selection, artifact_uri))
+            try:
+                parts.append(_fitting(part_of_snapshot(snapshot, rows, memory), selection, artifact_uri))
+            except AqrecError:
+                raise
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                # Damaged metadata may make columns of another kind, or rows that are not there.
+                raise CorruptError(
+                    f"the catalog's snapshot {snapshot.key} is damaged: {error}; see aqrec verify"
+                ) from error
     return Answer(parts, _order(parts, selection, artifact_uri), artifact_uri, selection.now)
 
 
