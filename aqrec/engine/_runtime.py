@@ -15,6 +15,7 @@ from concurrent.futures import CancelledError, Future
 from typing import Any, TypeVar
 
 from aqrec.engine._executor import ExitSafeExecutor
+from aqrec.engine._leaving import leaving
 from aqrec.errors import ClosedError
 
 __all__ = ["THREAD_NAME", "Runtime", "bridge", "current_runtime", "follow", "reset_runtime"]
@@ -40,7 +41,8 @@ class Runtime:
         self._users = 0
 
     def acquire(self) -> None:
-        """Count one more user; starts the thread."""
+        """Count one more user; starts the thread. Raises `ClosedError` once the interpreter is finalizing."""
+        _refuse_when_finalizing()
         for hook in on_use:
             hook()
         with self._lock:
@@ -55,6 +57,8 @@ class Runtime:
                 return
             loop, thread, executor = self._loop, self._thread, self._executor
             self._loop = self._thread = self._executor = None
+        if leaving.finalizing:
+            return  # the threads stand still for ever
         loop.call_soon_threadsafe(loop.stop)
         if thread is not None and thread is not threading.current_thread():
             thread.join(_GRACE)
@@ -107,8 +111,13 @@ class Runtime:
                 loop.call_soon_threadsafe(function, *args)
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run a coroutine on the engine thread."""
+        """Run a coroutine on the engine thread. Raises `ClosedError` when that has ended, or can run no more."""
         loop = self._loop
+        try:
+            _refuse_when_finalizing()
+        except ClosedError:
+            work.close()
+            raise
         if loop is None:
             work.close()
             raise ClosedError("the recorder's engine is closed; open the store again")
@@ -139,6 +148,13 @@ class Runtime:
             if not shield:
                 future.cancel()
             raise
+
+
+def _refuse_when_finalizing() -> None:
+    if leaving.finalizing:
+        raise ClosedError(
+            "the interpreter is finalizing, and what was recorded has been stored; close generators and blocks before the script ends"
+        )
 
 
 def follow(future: Future[T]) -> Future[T]:

@@ -57,7 +57,7 @@ class Recorder(RecorderView):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if _active.deactivate(self._run):
+        if _active.deactivate(self._run) and not self._run.ended_by_exit:
             await self._call(self._run.end(*end_status(error)), shield=True)
 
     async def start_run(self) -> Self:

@@ -153,6 +153,11 @@ class Run:
         """The status as far as this process knows."""
         return self.doc.status
 
+    @property
+    def ended_by_exit(self) -> bool:
+        """Whether the end of the process has ended the run, so that leaving its block has nothing to do."""
+        return leaving.finalizing or (leaving.at_exit and self.engine.closed)
+
     def post(self, event: RunEvent) -> None:
         """Apply an event here and queue it for the store."""
         if self.engine.closed:

@@ -20,6 +20,7 @@ from aqrec.engine import (
     bridge,
     current_runtime,
     follow,
+    leaving,
     release_engine,
 )
 from aqrec.errors import ClosedError, InvalidInputError, StorageError
@@ -305,11 +306,11 @@ class Session:
 
     async def ashut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
         """Close and leave the engine thread, from any event loop; goes on without the caller who is cancelled."""
-        import anyio  # noqa: PLC0415 - keeps the import of aqrec light
-
         future = self._begin_to_close(status, reason)
         if future is None:
             return
+        import anyio  # noqa: PLC0415 - keeps the import of aqrec light
+
         try:
             with anyio.move_on_after(self._patience) as waiting:
                 await bridge(follow(future))
@@ -331,7 +332,7 @@ class Session:
 
     def _begin_to_close(self, status: str, reason: str) -> Future[None] | None:
         runtime = self._runtime
-        if runtime is None or self.closed:
+        if runtime is None or self.closed or leaving.finalizing:
             self.closed = True
             return None
         return runtime.submit(self.close(status, reason))

@@ -55,7 +55,7 @@ class Recorder(RecorderView):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if _active.deactivate(self._run):
+        if _active.deactivate(self._run) and not self._run.ended_by_exit:
             self._call(self._run.end(*end_status(error)), shield=True)
 
     def start_run(self) -> Self:

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ import pyarrow.parquet  # noqa: F401
 
 import aqrec
 import aqrec.recording._artifacts
+from aqrec.errors import ClosedError
 from aqrec.options import Options
 from aqrec.stores import WrapperAppender, WrapperStore, open_store, register_store
-from aqrec.sync import R
+from aqrec.sync import ExperimentManager, R, open_recorder
 
 QUICK = Options(provenance=False)
 POINTS = 100
@@ -99,6 +101,66 @@ def uncaught_own_hook(url: str) -> None:
 def exit_one_open(url: str) -> None:
     begin(url)
     sys.exit(1)
+
+
+# --- a block that is left when no other thread runs any more -------------------------------------------------
+
+_suspended: list[Any] = []
+"""What stays suspended until the interpreter clears its modules"""
+
+
+def generator_suspended(url: str) -> None:
+    def record() -> Iterator[None]:
+        with open_recorder(url, experiment="e", options=QUICK) as recorder:
+            for n in range(POINTS):
+                recorder.log_metrics(m=n)
+            yield
+
+    _suspended.append(record())
+    next(_suspended[0])
+
+
+def context_manager_suspended(url: str) -> None:
+    @contextlib.contextmanager
+    def record() -> Iterator[None]:
+        use(url)
+        with R.start(experiment_name="e"):
+            log()
+            yield
+
+    _suspended.append(record())
+    _suspended[0].__enter__()
+
+
+def async_generator_suspended(url: str) -> None:
+    """Its loop is left as it is, too."""
+
+    async def record() -> AsyncIterator[None]:
+        async with aqrec.open_recorder(url, experiment="e", options=QUICK) as recorder:
+            for n in range(POINTS):
+                await recorder.log_metrics(m=n)
+            yield
+
+    _suspended.append(record())
+    asyncio.new_event_loop().run_until_complete(anext(_suspended[0]))
+
+
+def finalizer_calls(url: str) -> None:
+    """Managers are closed, read and opened by finalizers: refused at once, or nothing to do."""
+    manager = ExperimentManager(url, options=QUICK)
+    run = manager.start_exp(experiment_name="e").get_recorder()
+    for n in range(POINTS):
+        run.log_metrics(m=n)
+
+    class Finalizer:
+        def __del__(self) -> None:
+            for call in (manager.search_records, run.flush, lambda: open_recorder(url).__enter__()):
+                with contextlib.suppress(ClosedError):
+                    call()
+                    os.write(2, b"not refused")
+            manager.close()
+
+    _suspended.append(Finalizer())
 
 
 # --- through the block --------------------------------------------------------------------------------------

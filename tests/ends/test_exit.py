@@ -37,6 +37,11 @@ ENDS = {
     "uncaught": End(1, "FAILED", "uncaught ValueError: boom", stderr="ValueError: boom"),
     "uncaught_own_hook": End(1, "FAILED", "uncaught ValueError: boom"),
     "exit_one_open": End(1, "FINISHED", "the interpreter exited"),
+    # a block that is left when no other thread runs any more
+    "generator_suspended": End(0, "FINISHED", "the interpreter exited"),
+    "context_manager_suspended": End(0, "FINISHED", "the interpreter exited"),
+    "async_generator_suspended": End(0, "FINISHED", "the interpreter exited"),
+    "finalizer_calls": End(0, "FINISHED", "the interpreter exited"),
     # through the block
     "exit_through": End(0, "FINISHED", "sys.exit"),
     "exit_0_through": End(0, "FINISHED", "sys.exit"),
