@@ -84,14 +84,14 @@ class ExperimentManager(ExperimentCalls, UpkeepCalls):
         try:
             await self._call(self._workspace.session.check())
         except BaseException:
-            await self._workspace.session.ashut()
+            await self._workspace.session.ashut(insist=True)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._workspace.session.ashut(*end_status(error))
+        await self._workspace.session.ashut(*end_status(error), insist=True)
 
     async def aclose(self) -> None:
         """End the recorders that are still active, wait until everything is stored, close what was opened.

@@ -58,7 +58,7 @@ class Recorder(RecorderView):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if _active.deactivate(self._run) and not self._run.ended_by_exit:
-            await self._call(self._run.end(*end_status(error)), shield=True)
+            await self._run.session.finish(self._run.end(*end_status(error)))
 
     async def start_run(self) -> Self:
         """Set the run RUNNING and make it this task's active one.

@@ -125,6 +125,8 @@ class Run:
         self.points = self.engine.run_state(doc, made_id=made_id).points
         self.background: asyncio.Task[None] | None = None
         """Work that belongs to the run (collecting provenance) and that its end waits for."""
+        self._ending: asyncio.Future[None] | None = None
+        """The end that is under way"""
         self.log = self.points.log
         self._places: Places | None = None
         _runs.add(self)
@@ -286,9 +288,10 @@ class Run:
         """Set the run RUNNING and make this process responsible for its end."""
         engine = self.engine
         engine.run_started(self.state)
+        self._ending = None
         self.session.begun[self.run_id] = self
         self.set_status(STATUS_R, now_ms())
-        own(engine, self.run_id, self.end)
+        own(engine, self.run_id, self.finish)
 
     def set_status(self, status: str, time: int, reason: str = "") -> None:
         """Record that the run got a status at `time`, ms since epoch; nobody becomes responsible for its end."""
@@ -337,6 +340,31 @@ class Run:
         `started` and `ended`, ms since epoch, are for a run that took place elsewhere; default: it ends now.
         """
         check_status(status)
+        ending = self._ending = asyncio.get_running_loop().create_future()
+        try:
+            await self._end(status, reason, started, ended)
+        except BaseException as error:
+            _settle(ending, error)
+            raise
+        else:
+            _settle(ending, None)
+        finally:
+            if self._ending is ending:  # it was not begun again meanwhile
+                self._ending = None
+                disown(self.engine, self.run_id)
+                self.session.begun.pop(self.run_id, None)
+
+    async def finish(self, status: str, reason: str = "") -> None:
+        """End the run, or wait for the end that is under way, with its status, though nobody else may wait for it."""
+        ending = self._ending
+        if ending is None:
+            await self.end(status, reason)
+            return
+        await asyncio.wait([ending])
+        if not ending.cancelled():
+            ending.result()
+
+    async def _end(self, status: str, reason: str, started: int | None, ended: int | None) -> None:
         engine = self.engine
         if self.background is not None:
             done, _ = await asyncio.wait([self.background], timeout=_BACKGROUND_TIMEOUT)
@@ -347,8 +375,6 @@ class Run:
         if started is not None:
             self.set_status(STATUS_R, started)
         self.set_status(status, now_ms() if ended is None else ended, reason)
-        disown(engine, self.run_id)
-        self.session.begun.pop(self.run_id, None)
         try:
             await engine.seal_early(self.state)
             await engine.acknowledge()
@@ -465,6 +491,17 @@ class Run:
                 f"the history of {', '.join(map(repr, keys))} lies in {self.session.url}, which is away; list_metrics() "
                 "tells the latest values"
             ) from error
+
+
+def _settle(ending: asyncio.Future[None], error: BaseException | None) -> None:
+    """Tell those who wait for an end; none of them has to."""
+    if isinstance(error, Exception):
+        ending.set_exception(error)
+        ending.exception()
+    elif error is not None:
+        ending.cancel()
+    else:
+        ending.set_result(None)
 
 
 def _after_fork() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -54,8 +55,8 @@ class OpenRun(Protocol):
 
     run_id: str
 
-    async def end(self, status: str, reason: str = "") -> None:
-        """End it."""
+    async def finish(self, status: str, reason: str = "") -> None:
+        """End it, or wait for the end that is under way."""
 
 
 class Session:
@@ -93,7 +94,8 @@ class Session:
         self._remembered: Remembered | None = None
         self._runs: WeakValueDictionary[str, OpenRun] = WeakValueDictionary()
         self.begun: dict[str, OpenRun] = {}
-        """Runs that were begun here and are not ended"""
+        """Runs that were begun here and are not stored to their end"""
+        self._closing: Future[None] | None = None
         self._released: Engine | None = None
         self._pid = os.getpid()
 
@@ -124,7 +126,8 @@ class Session:
         ):  # forked: the engine has reset itself; its thread and the catalog's lock are the parent's
             self._pid = os.getpid()
             self._lock = threading.Lock()
-            self._runtime = None
+            self._runtime = self._closing = None
+            self.begun.clear()  # the parent ends them
         with self._lock:
             if self._runtime is not None:
                 return
@@ -222,6 +225,21 @@ class Session:
         """Run a coroutine on the engine thread and block for it; see `Runtime.call`."""
         return self._runtime_for(work).call(work, shield=shield)
 
+    async def finish(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do as `run` with `shield`, for leaving a block: a cancelled scope of trio's or anyio's cancels nothing for a while.
+
+        Such a scope cancels each wait anew, where a task of asyncio's is cancelled once. The while is that of closing a store.
+        """
+        runtime = self._runtime_for(work)
+        if runtime.on_engine_thread or not (sys.modules.keys() & {"anyio", "trio"}):
+            return await runtime.run(work, shield=True)
+        import anyio  # noqa: PLC0415 - keeps the import of aqrec light
+
+        future = runtime.submit(work)
+        with anyio.move_on_after(self._patience, shield=True):
+            return await bridge(follow(future))
+        return await bridge(follow(future))
+
     def _runtime_for(self, work: Coroutine[Any, Any, T]) -> Runtime:
         try:
             return self.runtime
@@ -269,7 +287,7 @@ class Session:
         try:
             async with asyncio.timeout(limit):
                 results = await asyncio.gather(
-                    *(run.end(status, reason) for run in runs), return_exceptions=True
+                    *(run.finish(status, reason) for run in runs), return_exceptions=True
                 )
         except TimeoutError:
             logger.error(
@@ -281,11 +299,11 @@ class Session:
                 raise error
 
     def _release(self) -> None:
-        engine, self._released = self._released, None
+        with self._lock:
+            engine, self._released = self._released, None
+            runtime, self._runtime = self._runtime, None
         if engine is not None:
             engine.release()
-        with self._lock:
-            runtime, self._runtime = self._runtime, None
         if runtime is not None:
             runtime.release()
 
@@ -304,15 +322,20 @@ class Session:
             raise
         self._release()
 
-    async def ashut(self, status: str = STATUS_FI, reason: str = "the store was closed") -> None:
-        """Close and leave the engine thread, from any event loop; goes on without the caller who is cancelled."""
+    async def ashut(
+        self, status: str = STATUS_FI, reason: str = "the store was closed", *, insist: bool = False
+    ) -> None:
+        """Close and leave the engine thread, from any event loop; goes on without the caller who is cancelled.
+
+        With `insist` a cancel scope of trio's or anyio's cancels nothing here, as in `finish`.
+        """
         future = self._begin_to_close(status, reason)
         if future is None:
             return
         import anyio  # noqa: PLC0415 - keeps the import of aqrec light
 
         try:
-            with anyio.move_on_after(self._patience) as waiting:
+            with anyio.move_on_after(self._patience, shield=insist) as waiting:
                 await bridge(follow(future))
         except BaseException:
             future.add_done_callback(lambda _: self._release())
@@ -331,11 +354,19 @@ class Session:
         return self.options.close_timeout + _GRACE
 
     def _begin_to_close(self, status: str, reason: str) -> Future[None] | None:
-        runtime = self._runtime
-        if runtime is None or self.closed or leaving.finalizing:
-            self.closed = True
-            return None
-        return runtime.submit(self.close(status, reason))
+        """Return the closing to wait for, which may have begun elsewhere, or None if there is nothing to close."""
+        if self._pid != os.getpid():
+            if self._runtime is None or self.closed:
+                return None
+            self._take()
+        with self._lock:
+            runtime = self._runtime
+            if runtime is None or leaving.finalizing:
+                self.closed = True
+                return None
+            if self._closing is None:
+                self._closing = runtime.submit(self.close(status, reason))
+            return self._closing
 
     def _give_up(self, future: Future[None]) -> None:
         """Leave behind a closing that hangs in a call of the operating system's."""

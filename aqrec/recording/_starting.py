@@ -40,7 +40,7 @@ class Starting:
     async def agive_up(self, error: BaseException) -> None:
         """Do as `give_up`, from any event loop."""
         if self._leave(error):
-            await self._session.run(self._end(error), shield=True)
+            await self._session.finish(self._end(error))
 
     def _leave(self, error: BaseException) -> bool:
         """Return whether a run may have begun."""

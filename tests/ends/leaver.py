@@ -391,6 +391,23 @@ def fork_own_run(url: str) -> None:
     assert R.get_recorder().status == "RUNNING"
 
 
+def fork_and_close(url: str) -> None:
+    """A child that closes what it inherited waits for no thread of its parent's."""
+    begin(url)
+    recorder = R.get_recorder()
+    child = os.fork()
+    if child == 0:
+        for n in range(POINTS):
+            recorder.log_metrics(child=n)
+        started = time.monotonic()
+        R.close()
+        assert time.monotonic() - started < 5
+        os._exit(0)
+    _join(child)
+    recorder.refresh()
+    assert recorder.status == "RUNNING"
+
+
 def fork_while_threads_log(url: str) -> None:
     """Forks meet locks that other threads hold; no child may wait for them."""
     begin(url)

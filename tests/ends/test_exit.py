@@ -65,6 +65,7 @@ ENDS = {
     # forks; their own assertions show in the exit code
     "fork_and_leave_at_once": End(0, "FINISHED", points=3 * POINTS),
     "fork_and_exit": End(0, "FINISHED", "the interpreter exited", points=2 * POINTS),
+    "fork_and_close": End(0, "FINISHED", "the interpreter exited"),
     "fork_own_run": End(0, "FINISHED", "the interpreter exited", others=1),
     "fork_while_threads_log": End(0, "FINISHED", "the interpreter exited"),
     # threads and handlers
@@ -74,7 +75,12 @@ ENDS = {
     "atexit_before": End(0, "FINISHED", "the interpreter exited", points=2 * POINTS),
     "closed_leaves_no_thread": End(0, "FINISHED"),
 }
-CHILD_POINTS = {"fork_and_leave_at_once": POINTS, "fork_and_exit": POINTS, "fork_while_threads_log": 10}
+CHILD_POINTS = {
+    "fork_and_leave_at_once": POINTS,
+    "fork_and_exit": POINTS,
+    "fork_and_close": POINTS,
+    "fork_while_threads_log": 10,
+}
 HANGING = {"hanging_sync": 0, "hanging_write": 0, "sigterm_hanging": -signal.SIGTERM}
 CLOSE_TIMEOUT = 1.0
 SLACK = 2.0
