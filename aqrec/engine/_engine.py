@@ -18,10 +18,10 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from aqrec.engine._alive import Alive
-from aqrec.engine._batch import drain
-from aqrec.engine._buffer import Buffer, Schema
+from aqrec.engine._buffer import Buffer
 from aqrec.engine._failures import Failures
-from aqrec.engine._log import AppendLog, Log
+from aqrec.engine._intake import Intake
+from aqrec.engine._log import AppendLog, Log, failure_of
 from aqrec.engine._marker import find_marker
 from aqrec.engine._opening import Opening
 from aqrec.engine._outage import Flush, Outage
@@ -31,21 +31,19 @@ from aqrec.engine._sealer import Sealer
 from aqrec.engine._spool_log import make_log
 from aqrec.engine._spool_store import open_place
 from aqrec.engine._statistics import Statistics, unstored_text
-from aqrec.engine._summary import RunState, drops
+from aqrec.engine._summary import RunState
 from aqrec.errors import AqrecError, ClosedError, FlushTimeoutError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument
-from aqrec.format._frames import EVENTS, MAX_PAYLOAD, POINTS, encode_frame
 from aqrec.format._ids import HybridClock, new_id
-from aqrec.format._points import PointsFrame, encode_points
-from aqrec.format._records import Event, MetricsSummarised, RunEvent, Sealed, encode_events
+from aqrec.format._records import Event, Sealed
 from aqrec.options import Options
 
 __all__ = ["Engine"]
 
 logger = logging.getLogger("aqrec")
-_EVENTS_PER_FRAME = 1_000
 _CLOSE_GRACE = 1.0
+_LONGEST_PAUSE = 1.0
 
 
 class Engine:
@@ -59,7 +57,7 @@ class Engine:
         self.buffer = Buffer(options.buffer, self.wake)
         self.events: deque[Event] = deque()
         self.runs: dict[str, RunState] = {}
-        self._forgotten: WeakValueDictionary[str, RunState] = WeakValueDictionary()
+        self.known: WeakValueDictionary[str, RunState] = WeakValueDictionary()
         self.closed = False
         self._lock = threading.Lock()
         self._reset()
@@ -84,13 +82,11 @@ class Engine:
         self._flushes: list[Flush] = []
         self._committing: list[Flush] = []
         self._serving: list[Flush] = []
-        self._seq = 0
-        self._points = self._events = self._commits = self._retries = 0
-        self._last_error = ""
+        self._intake: Intake | None = None
+        self._commits = self._retries = 0
+        self._last_error = self._stumbled = ""
         self._pace = Pace(self.options.flush, appends=self.store.supports_append)
-        self._changed: dict[str, RunState] = {}
         self.alive = Alive(self.clock)
-        self._dropped_told = 0
         self._failures = Failures()
 
     def _tell_outage(self, text: str) -> None:
@@ -134,11 +130,11 @@ class Engine:
         One that had ended and was forgotten is the same as before if somebody still holds it, else it is restored from
         the document.
         """
-        state = self.runs.get(doc.run_id) or self._forgotten.get(doc.run_id)
+        state = self.runs.get(doc.run_id) or self.known.get(doc.run_id)
         if state is None:
             state = RunState(doc.run_id, self.buffer, made_id=made_id)
             state.restore(doc, self.writer)
-        self._forgotten[doc.run_id] = state
+        self.known[doc.run_id] = state
         return state
 
     def run_started(self, state: RunState) -> None:
@@ -159,7 +155,7 @@ class Engine:
         self.buffer.after_fork()
         if self.spool is not None:
             self.spool.abandon()
-        old, self.runs = dict(self._forgotten), {}
+        old, self.runs = dict(self.known), {}
         self._reset()
         for run_id, state in old.items():
             fresh = RunState(run_id, self.buffer, made_id=False)
@@ -167,17 +163,18 @@ class Engine:
             fresh.points = state.points
             fresh.points.state, fresh.points.dropped = fresh, 0
             fresh.points.after_fork()
-            self._forgotten[run_id] = fresh
+            self.known[run_id] = fresh
 
     def statistics(self) -> Statistics:
         """Return a snapshot of the counters."""
         logs = self._logs
         written, spooled = sum(log.bytes_written for log in logs), self.outage.spooled_bytes(logs)
+        intake, error = self._intake, self._stumbled or self._last_error
         return Statistics(
-            buffered=len(self.buffer.queue),
+            buffered=len(self.buffer.queue) + (intake.waiting()[0] if intake is not None else 0),
             capacity=self.options.buffer.capacity,
-            points=self._points,
-            events=self._events,
+            points=intake.points if intake is not None else 0,
+            events=intake.events if intake is not None else 0,
             bytes_written=written,
             unsynced_bytes=sum(log.pending_bytes for log in logs),
             spooled_bytes=spooled,
@@ -186,9 +183,9 @@ class Engine:
             dropped=self.buffer.dropped,
             waits=self.buffer.waits,
             sealed_points=self._sealer.points if self._sealer is not None else 0,
-            last_error=self._last_error,
+            last_error=error,
             spool=str(self.spool.folder) if self.spool and spooled else "",
-            storing=not self._last_error,
+            storing=not error,
         )
 
     @property
@@ -197,7 +194,8 @@ class Engine:
 
     def unstored(self) -> str:
         """Say what is not durable, and where it is kept, or return ""."""
-        return unstored_text(self.statistics(), len(self.events), self.store.url, self.spool)
+        events = len(self.events) + (self._intake.waiting()[1] if self._intake is not None else 0)
+        return unstored_text(self.statistics(), events, self.store.url, self.spool)
 
     def take_failures(self) -> list[str]:
         """Return what went wrong since the last call (for strict recording)."""
@@ -219,6 +217,7 @@ class Engine:
             flush.journal_bytes // 8,
         )
         self._sealer = Sealer(self, self._journal)
+        self._intake = Intake(self, self._pace, self._journal, self._catalog, self._sealer.told)
         self._pump_task = asyncio.create_task(self._pump(), name="aqrec-pump")
 
     def _wake(self) -> None:
@@ -257,11 +256,12 @@ class Engine:
         wakeup, hurry = self._wakeup, self._hurry
         assert wakeup is not None
         assert hurry is not None
-        buffer, flush = self.buffer, self.options.flush
+        buffer, retry = self.buffer, self.options.retry
+        pause = retry.first
         while True:
-            if not (buffer.queue or self.events or self._flushes):
+            if not self._work:
                 buffer.idle = True
-                if not (buffer.queue or self.events or self._flushes):
+                if not self._work:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(self._until_due()):
                             await wakeup.wait()
@@ -269,15 +269,36 @@ class Engine:
                 buffer.idle = False
             if not hurry.is_set():
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(flush.hand_over_interval):
+                    async with asyncio.timeout(self.options.flush.hand_over_interval):
                         await hurry.wait()
             hurry.clear()
             try:
                 await self._cycle()
-            except Exception as error:  # the pump must outlive a bad record
-                self.fail("a batch could not be written", error)
-                self._failures.note(self._last_error)
-                logger.exception("aqrec could not write a batch")
+            except Exception as error:  # noqa: BLE001 - nothing is lost by it, and the pump must go on
+                self._stumble(error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, retry.longest, _LONGEST_PAUSE)
+            else:
+                self._stumbled, pause = "", retry.first
+
+    @property
+    def _work(self) -> bool:
+        intake = self._intake
+        return bool(
+            self.buffer.queue
+            or self.events
+            or self._flushes
+            or self._stumbled
+            or (intake is not None and intake.held)
+        )
+
+    def _stumble(self, error: Exception) -> None:
+        """Remember why what was logged did not get into the logs; say so once."""
+        text = f"what was logged could not be written: {failure_of(error)}"
+        if not self._stumbled:
+            logger.warning("aqrec: %s; it is kept, trying again until it works", text, exc_info=error)
+        self._stumbled = text
+        self._retries += 1
 
     def _until_due(self) -> float | None:
         """Return seconds until there is something to do without new records, or None."""
@@ -286,113 +307,47 @@ class Engine:
             time.monotonic(),
             pending=bool(self.outage.artifacts) or any(log.pending_bytes for log in logs),
             running=bool(self.alive),
-            changed=bool(self._changed),
+            changed=self._intake is not None and self._intake.changed,
             outage=self.outage.until_due(logs),
         )
 
     async def _cycle(self) -> None:
-        journal, catalog = self._journal, self._catalog
+        journal, catalog, intake = self._journal, self._catalog, self._intake
         assert journal is not None
         assert catalog is not None
-        flushes, self._flushes = self._flushes, []
-        # Taken before the points but written behind them: all points of a run whose end is here are in the queue.
-        events = [self.events.popleft() for _ in range(len(self.events))]
-        target = self.buffer.popped + len(self.buffer.queue)
-        announcements: list[Event] = []
-        limit = 4 * self.options.flush.segment_bytes
-        while self.buffer.popped < target and self.buffer.queue and journal.held_bytes < limit:
-            announcements.extend(self._encode(drain(self.buffer), journal))
-            self.buffer.changed()
-            await asyncio.sleep(0)
-        self.buffer.changed()
+        assert intake is not None
+        asked = len(self._flushes)  # who comes meanwhile may wait for more than is taken now
+        await intake.take()
         now = time.monotonic()
-        if self.buffer.popped < target and self.buffer.queue:
-            self.events.extendleft(reversed(events))
-            events = announcements
-        else:
-            events = announcements + events
+        flushes = self._flushes[:asked]
         # Who only wants what is handed over reads it next, and must find all of it.
         reading = any(not flush.durable for flush in flushes)
-        publish = reading or (bool(flushes) and self._pace.flush_publishes(now, beside=bool(events)))
-        events.extend(self._routine_events(now, everything=publish))
-        for at in range(0, len(events), _EVENTS_PER_FRAME):
-            self._write_events(events[at : at + _EVENTS_PER_FRAME], catalog)
+        publish = reading or (bool(flushes) and self._pace.flush_publishes(now, beside=intake.publishing))
+        intake.add_routine(now, everything=publish)
+        intake.write_events()
         self._opening.hand_over(journal, catalog)
-        self._advance(flushes, journal, catalog, now)
+        self._advance(asked, intake, journal, catalog, now)
 
-    def _encode(self, groups: dict[Schema, bytes], journal: Log) -> list[Event]:
-        """Write drained rows as frames; return events that tell readers of runs that are new to this journal."""
-        announcements: list[Event] = []
-        written: list[tuple[RunState, PointsFrame]] = []
-        for schema, rows in groups.items():
-            state: RunState = schema.log.state
-            frame = PointsFrame(self._seq, state.run_id, schema.keys, rows, schema.stepped)
-            self._seq += 1
-            journal.write(frame.seq, state.run_id, encode_frame(POINTS, encode_points(frame)))
-            written.append((state, frame))
-        journal.hand_over()  # a killed process loses what comes later
-        for state, frame in written:
-            self._points += state.add(frame)
-            self._changed[state.run_id] = state
-            if not state.announced:
-                state.announced = True
-                self.runs.setdefault(state.run_id, state)
-                announcements.append(self._summary(state))
-        return announcements
-
-    def _write_events(self, events: list[Event], catalog: Log) -> None:
-        payload = encode_events(events)
-        if len(payload) > MAX_PAYLOAD and len(events) > 1:
-            middle = len(events) // 2
-            self._write_events(events[:middle], catalog)
-            self._write_events(events[middle:], catalog)
-            return
-        self._events += len(events)
-        self.outage.note(payload)
-        catalog.write(0, "", encode_frame(EVENTS, payload))
-        if self._sealer is not None:
-            self._sealer.told(events)
-
-    def _summary(self, state: RunState) -> RunEvent:
-        return MetricsSummarised(
-            clock=self.clock.now(),
-            run_id=state.run_id,
-            writer=self.writer,
-            through=state.through,
-            metrics=state.take_changes(),
-        )
-
-    def _routine_events(self, now: float, *, everything: bool) -> list[Event]:
-        events: list[Event] = []
-        if everything or self._pace.summary_due(now):
-            self._pace.last_summary = now
-            changed, self._changed = self._changed, {}
-            events.extend(self._summary(state) for state in changed.values() if state.changed)
-            if self.buffer.dropped > self._dropped_told:
-                self._dropped_told = self.buffer.dropped
-                # A copy: other threads create runs meanwhile.
-                states = [state for held in self._forgotten.valuerefs() if (state := held()) is not None]
-                events.extend(drops(states, self.clock, self.writer))
-        if self._pace.heartbeat_due(now, beside=bool(events)):
-            self._pace.last_heartbeat = now
-            events.extend(self.alive.heartbeat())
-        return events
-
-    def _advance(self, flushes: list[Flush], journal: Log, catalog: Log, now: float) -> None:
-        """Decide who is served, and whether a commit is due."""
+    def _advance(self, asked: int, intake: Intake, journal: Log, catalog: Log, now: float) -> None:
+        """Decide who of the first `asked` is served, and whether a commit is due."""
         # A file that is not begun yet, or that failed, takes nothing: only a commit begins one.
         stuck = any(log.failed or (log.pending_bytes and not log.ready) for log in (journal, catalog))
         pending = journal.pending_bytes + catalog.pending_bytes + self.outage.artifacts
-        for flush in flushes:
-            if flush.target > self.buffer.popped and self.buffer.queue:
-                self._flushes.append(flush)
+        left, served, committing = list[Flush](), list[Flush](), list[Flush]()
+        for flush in self._flushes[:asked]:
+            if intake.held or (flush.target > self.buffer.popped and self.buffer.queue):
+                left.append(flush)
                 continue
             flush.reached = True
             if pending and not flush.encoded and (flush.durable or stuck or not self.store.supports_append):
-                self._committing.append(flush)
-            elif not flush.done.done():
-                flush.done.set_result(None)
-        self._committing, self._serving = self.outage.take(self._committing), self.outage.take(self._serving)
+                committing.append(flush)
+            else:
+                served.append(flush)
+        self._flushes[:asked] = left
+        self._committing.extend(committing)
+        _serve(served)
+        self._committing = self.outage.take(self._committing)
+        self._serving = self.outage.take(self._serving)
         self.outage.step((journal, catalog), self._committing.extend)
         due = (
             self._committing
@@ -412,9 +367,9 @@ class Engine:
         pause = self.options.retry.first
         try:
             while True:
-                if self.outage.attempt():
-                    self._wake()
                 try:
+                    if self.outage.attempt():
+                        self._wake()
                     await self.open()
                     # Bytes that replace others follow the reference to them; what waits now is in the log of events.
                     replacements = self.outage.replacements()
@@ -431,31 +386,32 @@ class Engine:
                         await self.outage.drain(replacements)
                     if spare:
                         journal.drop(spare)
+                    self._committed()
                     break
                 except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
                     self.fail("the store could not be written", error)
                     self._retries += 1
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, self.options.retry.longest)
-            self._commits += 1
-            self._last_error = ""
-            self.events.extend(self.alive.heard())
-            self._pace.last_commit = time.monotonic()
-            self.outage.over()
-            if self._sealer is not None:
-                self._sealer.committed()
-            for flush in self._serving:
-                if not flush.done.done():
-                    flush.done.set_result(None)
-            self._serving = []
         finally:
             self._commit_task = None
             self._wake_for_more()
 
+    def _committed(self) -> None:
+        """Serve who has waited, and do what follows a commit."""
+        self._commits += 1
+        self._last_error = ""
+        _serve(self._serving)
+        self._serving = []
+        self._pace.last_commit = time.monotonic()
+        self.outage.over()
+        self.events.extend(self.alive.heard())
+        if self._sealer is not None:
+            self._sealer.committed()
+
     def _wake_for_more(self) -> None:
-        if self._committing or self._flushes:
-            self._flushes.extend(self._committing)
-            self._committing = []
+        self._flushes.extend((*self._serving, *self._committing))
+        self._serving, self._committing = [], []
         if self._flushes:
             self._hasten()
         else:
@@ -463,7 +419,7 @@ class Engine:
 
     def fail(self, what: str, error: Exception) -> None:
         """Remember a failure that is tried again; say so once."""
-        text = f"{what}: {error}"
+        text = f"{what}: {failure_of(error)}"
         if not self._last_error:
             logger.warning("aqrec: %s; trying again until it works", text)
         self._last_error = text
@@ -593,3 +549,9 @@ class Engine:
         runtime, self.runtime = self.runtime, None
         if runtime is not None:
             runtime.release()
+
+
+def _serve(flushes: list[Flush]) -> None:
+    for flush in flushes:
+        if not flush.done.done():
+            flush.done.set_result(None)

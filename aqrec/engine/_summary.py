@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
 from typing import Any
 
 from aqrec.engine._buffer import Buffer, PointLog
 from aqrec.engine._numpy import numpy_at_hand
 from aqrec.format._document import RunDocument, merge_summary
-from aqrec.format._ids import HybridClock
 from aqrec.format._points import PointsFrame, columns
-from aqrec.format._records import Event, MetricSummary, PointsDropped
+from aqrec.format._records import MetricSummary
 
-__all__ = ["RunState", "drops", "summarise"]
+__all__ = ["RunState", "summarise"]
 
 _FEW = 256
 """Points of a frame that are summarised one by one"""
@@ -27,7 +25,7 @@ class RunState:
         self.points = PointLog(run_id, buffer, self)
         self.summaries: dict[str, MetricSummary] = {}
         self.changed: set[str] = set()
-        self.through = -1
+        self.through = self.summarised = -1
         self.sealed_through = -1
         self.unsealed: dict[str, int] = {}
         self.made_id = made_id
@@ -39,37 +37,30 @@ class RunState:
     def restore(self, doc: RunDocument, writer: str) -> None:
         """Take up what `writer` has recorded and sealed of the run before."""
         self.summaries = dict(doc.metrics.get(writer, {}))
-        self.through = doc.through.get(writer, -1)
+        self.through = self.summarised = doc.through.get(writer, -1)
         parts = [part for part in doc.sealed if part.writer == writer]
         self.parts = len(parts)
         self.sealed_through = max((part.through for part in parts), default=-1)
 
-    def add(self, frame: PointsFrame) -> int:
-        """Count a frame that was written; return its points."""
-        count, fresh = summarise(frame)
-        for key, summary in zip(frame.keys, fresh, strict=True):
-            self.summaries[key] = merge_summary(self.summaries.get(key), summary)
-            self.unsealed[key] = self.unsealed.get(key, 0) + count
-        self.changed.update(frame.keys)
-        self.through = frame.seq
-        return count * len(frame.keys)
+    def expect(self, frame: PointsFrame) -> None:
+        """Count a frame that is about to be written as one to be sealed; a second time changes nothing."""
+        if frame.seq > self.through:
+            count = frame.count
+            self.unsealed.update({key: self.unsealed.get(key, 0) + count for key in frame.keys})
+            self.through = frame.seq
 
-    def take_changes(self) -> dict[str, MetricSummary]:
-        """Return the summaries that changed since the last call."""
-        changes = {key: self.summaries[key] for key in self.changed}
-        self.changed = set()
-        return changes
+    def add(self, frame: PointsFrame) -> None:
+        """Summarise a frame that was written; a second time changes nothing."""
+        if frame.seq > self.summarised:
+            fresh = zip(frame.keys, summarise(frame)[1], strict=True)
+            merged = {key: merge_summary(self.summaries.get(key), summary) for key, summary in fresh}
+            self.summaries.update(merged)
+            self.changed.update(frame.keys)
+            self.summarised = frame.seq
 
-
-def drops(states: Iterable[RunState], clock: HybridClock, writer: str) -> list[Event]:
-    """Return events that tell of points dropped since the last call."""
-    events: list[Event] = []
-    for state in states:
-        dropped = state.points.dropped
-        if dropped > state.dropped_told:
-            state.dropped_told = dropped
-            events.append(PointsDropped(clock=clock.now(), run_id=state.run_id, writer=writer, count=dropped))
-    return events
+    def changes(self) -> dict[str, MetricSummary]:
+        """Return the summaries that changed since they were told."""
+        return {key: self.summaries[key] for key in self.changed}
 
 
 def summarise(frame: PointsFrame) -> tuple[int, list[MetricSummary]]:

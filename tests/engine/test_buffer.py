@@ -15,14 +15,24 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from aqrec.engine import PointLog, Room
-from aqrec.engine._batch import drain
-from aqrec.engine._buffer import Buffer
+from aqrec.engine._batch import Batch
+from aqrec.engine._buffer import Buffer, Schema
 from aqrec.errors import BufferFullError, ClosedError
 from aqrec.options import BufferOptions
 
 KEYS = [["a"], ["a", "b"], ["b", "a", "c"]]
 Row = tuple[str, tuple[str, ...], int | None, float]
 """Run, keys, step, first value"""
+
+
+def drain(buffer: Buffer) -> dict[Schema, bytes]:
+    """Take some thousands of records out; return the rows of each schema, as they are stored."""
+    batch, found = Batch(buffer), dict[Schema, bytes]()
+    batch.fill()
+    while (first := batch.first()) is not None:
+        found[first[0]] = first[1]
+        batch.done()
+    return found
 
 
 def unpacked(buffer: Buffer) -> list[Row]:
