@@ -30,7 +30,7 @@ async def read_marker(store: Store) -> Marker | None:
         return None
     try:
         marker = msgspec.json.decode(data, type=Marker)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{layout.MARKER} of {store.url} is damaged: {error}") from error
     if marker.format > FORMAT_VERSION:
         raise CorruptError(

@@ -140,7 +140,7 @@ def read_header(folder: Path) -> SpoolHeader:
     """Return a spool's header; raises `CorruptError`."""
     try:
         header = msgspec.json.decode((folder / HEADER).read_bytes(), type=SpoolHeader)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"{folder / HEADER} cannot be read: {error}") from error
     if header.format > 1:
         raise CorruptError(f"{folder} has format {header.format}; this aqrec reads up to 1. Upgrade aqrec")

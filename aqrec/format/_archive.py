@@ -35,5 +35,5 @@ def decode_note(data: bytes) -> ArchiveNote:
     """Return a note, or raise `CorruptError`."""
     try:
         return msgspec.json.decode(data, type=ArchiveNote)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"a note on an archive cannot be read: {error}") from error

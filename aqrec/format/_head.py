@@ -9,16 +9,17 @@ from typing import Final
 import msgspec
 
 from aqrec.errors import CorruptError
-from aqrec.format._records import FORMAT_VERSION
+from aqrec.format._records import FORMAT_VERSION, Footer
 
 __all__ = ["Head", "SnapshotRef", "decode_head", "encode_head"]
 
 
-class SnapshotRef(msgspec.Struct, frozen=True, kw_only=True):
-    """One current snapshot."""
+class SnapshotRef(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One current snapshot; `footer` is what it ends with, None if an older version has written it."""
 
     key: str
     rows: int
+    footer: Footer | None = None
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +69,9 @@ def decode_head(data: bytes, key: str) -> Head:
     try:
         if stored is not None and zlib.crc32(_CHECKSUM.sub(_ZEROS, data, count=1)) != int(stored[1], 16):
             raise CorruptError(f"the catalog's head {key} is damaged: its checksum is another one")
-        return msgspec.json.decode(data, type=Head)
-    except msgspec.DecodeError as error:
+        head = msgspec.json.decode(data, type=Head)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"the catalog's head {key} is damaged: {error}") from error
+    if stored is None and head.checksum:
+        raise CorruptError(f"the catalog's head {key} is damaged: its checksum is {head.checksum!r:.20}")
+    return head

@@ -54,7 +54,7 @@ def decode_merge_note(data: bytes) -> MergeNote:
     """Return a note, or raise `CorruptError`."""
     try:
         return msgspec.json.decode(data, type=MergeNote)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise CorruptError(f"a note on merged histories cannot be read: {error}") from error
 
 

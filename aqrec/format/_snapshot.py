@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import base64
 import json
+import mmap
 import threading
+import zlib
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,6 +21,7 @@ import msgspec
 
 from aqrec.errors import CorruptError
 from aqrec.format import _values as values
+from aqrec.format._blocks import BlockCheck, Blocks, BlockWriter
 from aqrec.format._document import ArtifactRival, RunDocument, SealedPart, latest
 from aqrec.format._experiment import ExperimentDocument
 from aqrec.format._parquet import let_go
@@ -260,6 +263,8 @@ class SnapshotSummary(msgspec.Struct, kw_only=True):
         Those whose events, or whose runs' events, were folded.
     unknown
         Folded events that this version does not know whole, as msgpack in base64.
+    blocks
+        Checksums of the bytes before the footer; older snapshots have none.
     """
 
     format: int = FORMAT_VERSION
@@ -267,6 +272,7 @@ class SnapshotSummary(msgspec.Struct, kw_only=True):
     clock: int = 0
     experiments: list[ExperimentDocument] = []
     unknown: list[str] = []
+    blocks: Blocks | None = None
 
     def events(self) -> list[bytes]:
         """Return the unknown events."""
@@ -277,15 +283,16 @@ class SnapshotSummary(msgspec.Struct, kw_only=True):
         self.unknown = sorted({base64.b64encode(event).decode() for event in events})
 
 
-def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSummary) -> int:
-    """Write tables of distinct runs as one snapshot, sorted by experiment and run; return its rows."""
+def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSummary) -> tuple[int, Footer]:
+    """Write tables of distinct runs as one snapshot, sorted by experiment and run; return its rows and its footer."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     schema = _schema()
     table = pa.concat_tables([_conform(table, schema) for table in tables] or [schema.empty_table()])
     table = table.sort_by([("experiment_id", "ascending"), ("run_id", "ascending")])
-    sink = pa.PythonFile(file, mode="w")
+    blocks = BlockWriter(file)
+    sink = pa.PythonFile(blocks, mode="w")
     writer = pq.ParquetWriter(
         sink,
         schema,
@@ -296,13 +303,14 @@ def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSumma
         write_page_checksum=True,
     )
     try:
-        writer.add_key_value_metadata({"aqrec": msgspec.json.encode(summary).decode()})
         writer.write_table(table, row_group_size=ROWS_PER_GROUP)
+        checked = msgspec.structs.replace(summary, blocks=blocks.finish())
+        writer.add_key_value_metadata({"aqrec": msgspec.json.encode(checked).decode()})
         writer.close()
     finally:
         let_go(writer)
     sink.flush()
-    return int(table.num_rows)
+    return int(table.num_rows), blocks.footer
 
 
 def _conform(table: Any, schema: Any) -> Any:
@@ -319,7 +327,7 @@ def _conform(table: Any, schema: Any) -> Any:
 
 
 class Snapshot:
-    """A stored snapshot; columns and documents are read when they are asked for.
+    """A stored snapshot; columns and documents are read when they are asked for, and what is read is compared with its checksums.
 
     Parameters
     ----------
@@ -327,6 +335,8 @@ class Snapshot:
         The file's path, or its bytes.
     key
         Names it in errors.
+    footer
+        What the file has to end with; None where that is not known.
 
     Raises
     ------
@@ -336,27 +346,31 @@ class Snapshot:
         It is no snapshot.
     """
 
-    def __init__(self, source: Path | bytes, key: str) -> None:
+    def __init__(self, source: Path | bytes, key: str, footer: Footer | None = None) -> None:
         import pyarrow as pa  # noqa: PLC0415
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         self.key = key
         try:
-            file = pa.memory_map(str(source)) if isinstance(source, Path) else pa.BufferReader(source)
-            self._file = pq.ParquetFile(file, page_checksum_verification=True)
-            metadata = self._file.metadata
+            data = _mapped(source) if isinstance(source, Path) else source
+            view = memoryview(data)
+            if footer is not None:
+                _check_footer(view, footer)
+            self._source = pa.BufferReader(pa.py_buffer(data))
+            metadata = pq.read_metadata(self._source)
             self.summary = msgspec.json.decode(metadata.metadata[b"aqrec"], type=SnapshotSummary)
+            blocks = self.summary.blocks
+            self._blocks = None if blocks is None else BlockCheck(view, blocks)
+            self._file = self._parquet(metadata)
+            self._leaves = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
         except FileNotFoundError:
             raise
         except Exception as error:  # whatever damaged metadata leads a reader to
-            raise CorruptError(
-                f"the catalog's snapshot {key} cannot be read: {error}; see aqrec verify"
-            ) from error
+            raise self._damaged(error) from error
         self.rows: int = metadata.num_rows
         self._starts = [0]
         for group in range(metadata.num_row_groups):
             self._starts.append(self._starts[-1] + metadata.row_group(group).num_rows)
-        self._source = file
         self._encoded: Any = None
         self._documents: tuple[int, Any] | None = None
         self._lock = threading.Lock()  # the file has one position
@@ -364,15 +378,51 @@ class Snapshot:
         self._ids: list[str] | None = None
         self._index: dict[str, int] | None = None
 
+    def _parquet(self, metadata: Any, **settings: Any) -> Any:
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        verify = self._blocks is None  # the checksums of blocks say more
+        return pq.ParquetFile(self._source, metadata=metadata, page_checksum_verification=verify, **settings)
+
+    def _damaged(self, error: Exception) -> CorruptError:
+        return CorruptError(f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify")
+
+    def _check(self, groups: Iterable[int], names: Collection[str]) -> None:
+        """Compare the bytes of columns (none: of all) with their checksums."""
+        if self._blocks is None:
+            return
+        leaves = [
+            at
+            for at, path in enumerate(self._leaves)
+            if not names or any(path == name or path.startswith(f"{name}.") for name in names)
+        ]
+        for group in groups:
+            columns = self._file.metadata.row_group(group)
+            for at in leaves:
+                chunk = columns.column(at)
+                start = chunk.data_page_offset
+                if chunk.has_dictionary_page:
+                    start = min(start, chunk.dictionary_page_offset)
+                self._blocks.check(start, start + chunk.total_compressed_size)
+
+    def check(self) -> None:
+        """Read all of it; raise `CorruptError` if any of it is damaged."""
+        if self._blocks is None:
+            self.columns()
+            return
+        try:
+            self._blocks.check_all()
+        except CorruptError as error:
+            raise self._damaged(error) from error
+
     def columns(self, *names: str) -> Any:
         """Return columns of all rows as an Arrow table; ``metrics.key_value.value.value`` names a part of one."""
         try:
             with self._lock:
+                self._check(range(self._file.metadata.num_row_groups), names)
                 return self._file.read(columns=list(names) or None)
         except Exception as error:  # whatever damaged bytes lead a reader to
-            raise CorruptError(
-                f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
-            ) from error
+            raise self._damaged(error) from error
 
     def encoded(self, *names: str) -> Any:
         """Return columns as `columns` does, but their texts as they are stored, in dictionaries: one chunk a row group.
@@ -380,25 +430,19 @@ class Snapshot:
         That takes a third of the time and half of the memory, where texts repeat.
         """
         import pyarrow as pa  # noqa: PLC0415
-        import pyarrow.parquet as pq  # noqa: PLC0415
 
         try:
             with self._lock:
+                metadata = self._file.metadata
+                self._check(range(metadata.num_row_groups), names)
                 if self._encoded is None:
-                    self._encoded = pq.ParquetFile(
-                        self._source,
-                        metadata=self._file.metadata,
-                        page_checksum_verification=True,
-                        read_dictionary=_IN_DICTIONARIES,
-                    )
+                    self._encoded = self._parquet(metadata, read_dictionary=_IN_DICTIONARIES)
                 groups = [
                     self._encoded.read_row_group(group, columns=list(names))
-                    for group in range(self._file.metadata.num_row_groups)
+                    for group in range(metadata.num_row_groups)
                 ]
         except Exception as error:  # whatever damaged bytes lead a reader to
-            raise CorruptError(
-                f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
-            ) from error
+            raise self._damaged(error) from error
         return pa.concat_tables(groups) if groups else self.columns(*names)
 
     @property
@@ -424,17 +468,26 @@ class Snapshot:
 
     def document(self, row: int) -> RunDocument:
         """Return the document of a row; a new one each time."""
-        group = self._group(row)
-        if self._documents is None or self._documents[0] != group:
-            try:
+        group = bisect_right(self._starts, row) - 1
+        kept = self._documents
+        try:
+            if kept is None or kept[0] != group:
                 with self._lock:
-                    column = self._file.read_row_group(group, columns=["document"])["document"]
-            except Exception as error:  # whatever damaged bytes lead a reader to
-                raise CorruptError(
-                    f"the catalog's snapshot {self.key} is damaged: {error}; see aqrec verify"
-                ) from error
-            self._documents = group, column
-        return decode_document(self._documents[1][row - self._starts[group]].as_py())
+                    self._check([group], ["document"])
+                    kept = group, self._file.read_row_group(group, columns=["document"])["document"]
+                self._documents = kept
+            return decode_document(kept[1][row - self._starts[group]].as_py())
+        except Exception as error:  # whatever damaged bytes lead a reader to
+            raise self._damaged(error) from error
 
-    def _group(self, row: int) -> int:
-        return bisect_right(self._starts, row) - 1
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    """Return a file's bytes, read when they are looked at."""
+    with path.open("rb") as file:
+        # Nothing cannot be mapped.
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
+def _check_footer(data: memoryview, footer: Footer) -> None:
+    if len(data) < footer.size or zlib.crc32(data[len(data) - footer.size :]) != footer.crc:
+        raise CorruptError("its footer has another checksum")

@@ -26,7 +26,7 @@ from aqrec.format import _layout as layout
 from aqrec.format._document import RunDocument, apply, copy_document, document_from_json
 from aqrec.format._experiment import ExperimentDocument
 from aqrec.format._frames import EVENTS, FOOTER, Damage, decode_frames
-from aqrec.format._head import Head, decode_head
+from aqrec.format._head import Head, SnapshotRef, decode_head
 from aqrec.format._records import (
     STATUS_R,
     Event,
@@ -142,6 +142,8 @@ class Catalog:
         self.head = _NO_HEAD
         self.whole = True
         """False if a snapshot could not be read: nothing may be folded upon what is left"""
+        self.thorough = False
+        """Whether a snapshot is read whole when it is opened, so that one that is damaged anywhere is done without"""
         self.logs: dict[str, EventLog] = {}
         self.written: dict[str, int] = {}
         """When each event log was last written, ms since epoch by the store's clock"""
@@ -268,7 +270,7 @@ class Catalog:
         key = layout.head_key(number)
         head = decode_head(await self.store.get(key), key)
         known = {snapshot.key: snapshot for snapshot in self.runs.snapshots}
-        opened = await _all([self._open(ref.key) for ref in head.snapshots if ref.key not in known])
+        opened = await _all([self._open(ref) for ref in head.snapshots if ref.key not in known])
         known |= {snapshot.key: snapshot for snapshot in opened if snapshot is not None}
         self.whole = all(ref.key in known for ref in head.snapshots)
         self.logs = {key: log for key, log in self.logs.items() if key in listed}
@@ -287,13 +289,16 @@ class Catalog:
             if snapshot is not None:
                 self._take_summary(snapshot)
 
-    async def _open(self, key: str) -> Snapshot | None:
+    async def _open(self, ref: SnapshotRef) -> Snapshot | None:
+        key = ref.key
         path = self.store.local_path(key)
         source = path if path is not None else await self.store.get(key)
 
         def read() -> Snapshot:
-            snapshot = Snapshot(source, key)
+            snapshot = Snapshot(source, key, ref.footer)
             _ = snapshot.run_ids
+            if self.thorough:
+                snapshot.check()
             return snapshot
 
         try:

@@ -161,7 +161,8 @@ async def fold(
         return None
     batch = _gather(dict(list(catalog.pending.items())[:most]), catalog.written)
     joined = _to_join(snapshots, len(batch.runs), join_all=join_all)
-    if not batch.keys and len(joined) < 2:
+    unchecked = join_all and any(ref.footer is None for ref in head.snapshots)
+    if not batch.keys and len(joined) < 2 and not (joined and unchecked):
         return Compaction(snapshots=len(snapshots), rows=sum(snapshot.rows for snapshot in snapshots))
     rows = SnapshotRows()
     experiments = set(batch.experiments)
@@ -263,8 +264,8 @@ async def _write(
         }
         return [rows.table(), *(snapshot.columns().take(keep[snapshot.key]) for snapshot in joined)]
 
-    count = await store.put_stream(key, lambda file: write_snapshot(file, tables(), summary))
-    return SnapshotRef(key=key, rows=count)
+    count, footer = await store.put_stream(key, lambda file: write_snapshot(file, tables(), summary))
+    return SnapshotRef(key=key, rows=count, footer=footer)
 
 
 async def create_head(store: Store, head: Head) -> bool:

@@ -102,6 +102,7 @@ async def verify(
     work: Work, engine: Engine | None, *, contents: bool = False, repair: bool = False
 ) -> Verified:
     """Check a store; see `ExperimentManager.verify`. Only mending needs the engine."""
+    work.catalog.thorough = True
     await work.begin()
     check = _Check(work, contents=contents)
     await check.catalog()

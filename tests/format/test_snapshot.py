@@ -31,7 +31,7 @@ def written(*docs: RunDocument, summary: SnapshotSummary | None = None) -> bytes
     for doc in docs:
         rows.add(doc)
     file = io.BytesIO()
-    assert write_snapshot(file, [rows.table()], summary or SnapshotSummary()) == len(docs)
+    assert write_snapshot(file, [rows.table()], summary or SnapshotSummary())[0] == len(docs)
     return file.getvalue()
 
 

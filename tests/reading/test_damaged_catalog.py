@@ -1,37 +1,86 @@
-"""Damaged heads and histories: what is answered was written, and what is not says which file it is and what to do."""
+"""Damaged heads, snapshots and histories: what is answered was written, and what is not says which file it is and what to do."""
 
-import asyncio
+import io
 import logging
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 import pytest
 
 from aqrec.errors import AqrecError, CorruptError
 from aqrec.format import _layout as layout
-from aqrec.format._document import document_to_json
-from aqrec.format._head import decode_head, encode_head
-from aqrec.reading import Catalog, Selection, read_metric_history
+from aqrec.format._document import RunDocument, SealedPart, document_to_json
+from aqrec.format._experiment import ExperimentDocument
+from aqrec.format._head import Head, SnapshotRef, decode_head, encode_head
+from aqrec.format._parquet import HistoryWriter
+from aqrec.format._records import MetricSummary
+from aqrec.format._snapshot import LEVEL, Snapshot, SnapshotRows, SnapshotSummary, write_snapshot
+from aqrec.reading import Answer, Catalog, Selection, parse_fields, read_metric_history, to_arrow
 from aqrec.stores import MemoryStore
-from aqrec.upkeep import compact
-from tests.upkeep.support import record, shared
 
+SEED = 7
+COUNT = 120
 Store = dict[str, bytes]
 
 
-async def _make() -> Store:
-    url, store = shared(append=False)
-    await record(url, 1, 2, upkeep="never")
-    await record(url, 3, upkeep="never", seal="bulk")
-    await record(url, 4, upkeep="never", seal="bulk")
-    await compact(Catalog(store), grace=0)
-    return {info.key: await store.get(info.key) async for info in store.list()}
+_RUNS = 4
+_POINTS = 5
+
+
+def _sealed(runs: list[str], key: str) -> tuple[bytes, SealedPart]:
+    file = io.BytesIO()
+    writer = HistoryWriter(file, {"format": 1}, bulk=True)
+    for run_id in runs:
+        steps = np.arange(_POINTS, dtype=np.int64)
+        writer.write(run_id, "loss", "w", steps, 1_000 + steps, steps / 2 + len(run_id))
+    writer.close()
+    points = _POINTS * len(runs)
+    return file.getvalue(), SealedPart(writer="w", key=key, through=1, points=points, footer=writer.footer)
+
+
+def _run(number: int, part: SealedPart) -> RunDocument:
+    loss = MetricSummary(_POINTS, _POINTS - 1, 1_004, number / 2, 0.0, 9.0)
+    return RunDocument(
+        run_id=f"r{number}",
+        experiment_id="e",
+        experiment_name="alpha",
+        name=f"run {number}",
+        status="FINISHED",
+        created=1_000 + number,
+        start_time=1_000 + number,
+        end_time=2_000 + number,
+        params={"number": number, "kind": "a" if number % 2 else number / 2, "flag": number > 2},
+        tags={"second": "x", "odd": str(number % 2)},
+        metrics={"w": {"loss": loss, f"only {number}": loss}},
+        through={"w": 1},
+        sealed=[part],
+        clocks={"run": number << 16},
+    )
+
+
+def _make(*, checked: bool = True) -> Store:
+    """Return a store whose bytes are always the same; without checksums as older versions wrote it."""
+    sealed, snapshot = layout.bulk_metrics_key("0" * 32, "w"), layout.snapshot_key("1" * 32)
+    runs = [f"r{number}" for number in range(1, _RUNS + 1)]
+    points, part = _sealed(runs, sealed)
+    rows = SnapshotRows()
+    for number in range(1, _RUNS + 1):
+        rows.add(_run(number, part))
+    experiment = ExperimentDocument(experiment_id="e", name="alpha", created=1, used=1)
+    file = io.BytesIO()
+    summary = SnapshotSummary(level=LEVEL, clock=9 << 16, experiments=[experiment])
+    count, footer = write_snapshot(file, [rows.table()], summary)
+    ref = SnapshotRef(key=snapshot, rows=count, footer=footer if checked else None)
+    head = encode_head(Head(number=7, nonce="n", created=5, snapshots=[ref]))
+    return {sealed: points, snapshot: file.getvalue(), layout.head_key(7): head}
 
 
 @pytest.fixture(scope="module")
 def objects() -> Store:
-    return asyncio.run(_make())
+    return _make()
 
 
 @pytest.fixture(autouse=True)
@@ -48,16 +97,36 @@ async def _open(objects: Store, key: str = "", data: bytes = b"") -> Catalog:
     return Catalog(store)
 
 
-async def _search(catalog: Catalog) -> list[bytes]:
-    """Return what a search with columns of all kinds finds."""
+def _documents(answer: Answer) -> list[Any]:
+    return [document_to_json(doc) for doc in answer.documents()]
+
+
+def _rows(answer: Answer) -> list[Any]:
+    return to_arrow(answer, parse_fields(None)).to_pylist()
+
+
+_SEARCHES: dict[str, tuple[Selection, Callable[[Answer], list[Any]]]] = {
+    "documents": (Selection("params.number > 0 AND metrics.loss >= 0", ["metrics.loss DESC"]), _documents),
+    "rows": (Selection("tags.second = 'x'", now=9_000), _rows),
+    "page": (Selection("", ["params.kind", "end_time"]), lambda answer: answer.slice(1, 2).run_ids()),
+}
+
+
+async def _answers(catalog: Catalog) -> dict[str, list[Any]]:
+    """Return what questions of all kinds find; instead of an answer the error that it ended with."""
     await catalog.refresh()
-    return await catalog.search(
-        Selection("params.number > 0 AND metrics.loss >= 0", ["metrics.loss DESC"]),
-        None,
-        "active",
-        lambda _: "",
-        lambda answer: [document_to_json(doc) for doc in answer.documents()],
-    )
+    found: dict[str, list[Any]] = {}
+    for name, (selection, show) in _SEARCHES.items():
+        try:
+            found[name] = await catalog.search(selection, None, "active", lambda _: "", show)
+        except AqrecError as error:
+            found[name] = [error]
+    try:
+        found["listed"] = list(map(document_to_json, catalog.runs_of(status="FINISHED")))
+        found["one"] = [document_to_json(catalog.runs["r2"])] if "r2" in catalog.runs else []
+    except AqrecError as error:
+        found["listed"] = [error]
+    return found
 
 
 def _mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
@@ -71,30 +140,61 @@ def _mutants(data: bytes, seed: int, count: int) -> Iterator[bytes]:
         yield bytes(changed)
 
 
-@pytest.mark.parametrize("folder", [layout.HEADS, layout.SEALED])
+def _is_told(error: object, key: str) -> bool:
+    if not isinstance(error, AqrecError):
+        return False
+    assert isinstance(error, CorruptError), error
+    assert key in str(error), error
+    assert key.startswith(layout.HEADS) or "aqrec verify" in str(error), error
+    return True
+
+
+async def _check(objects: Store, key: str, data: bytes, right: dict[str, list[Any]]) -> bool:
+    """Return whether damage was told of; nothing else may come of it."""
+    catalog = await _open(objects, key, data)
+    try:
+        found = await _answers(catalog)
+    except AqrecError as error:
+        return _is_told(error, key)
+    told = key in catalog.damage
+    for name, items in found.items():
+        if items and _is_told(items[0], key):
+            told = True
+        else:
+            assert items == right[name] or (told and not items), name
+    try:
+        assert await _points(catalog) == right["points"] or told
+    except AqrecError as error:
+        told = _is_told(error, key)
+    return told
+
+
+async def _right(objects: Store) -> dict[str, list[Any]]:
+    catalog = await _open(objects)
+    right = await _answers(catalog) | {"points": await _points(catalog)}
+    assert [len(items) for items in right.values()] == [_RUNS, _RUNS, 2, _RUNS, 1, _RUNS]
+    return right
+
+
+@pytest.mark.parametrize("folder", [layout.HEADS, layout.SEALED, layout.SNAPSHOTS])
 async def test_nothing_is_made_up_of_a_damaged_file(objects: Store, folder: str) -> None:
     key = max(key for key in objects if key.startswith(folder))
-    right = await _search(await _open(objects))
-    assert len(right) == 4
-    points = await _points(await _open(objects))
-    told, errors = 0, list[AqrecError]()
-    for data in _mutants(objects[key], 7, 160):
-        catalog = await _open(objects, key, data)
-        try:
-            found = await _search(catalog)
-            assert set(found) <= set(right)
-            if found != right:
-                assert key in catalog.damage
-                told += 1
-            if len(found) == len(right):
-                assert await _points(catalog) == points
-        except AqrecError as error:
-            errors.append(error)
-    assert told + len(errors) > 60
-    for error in errors:
-        assert isinstance(error, CorruptError), error
-        assert key in str(error), error
-        assert folder == layout.HEADS or "aqrec verify" in str(error), error
+    right = await _right(objects)
+    assert sum([await _check(objects, key, data, right) for data in _mutants(objects[key], SEED, COUNT)])
+
+
+async def test_every_byte_of_a_snapshot_is_covered(objects: Store) -> None:
+    key = max(key for key in objects if key.startswith(layout.SNAPSHOTS))
+    whole = objects[key]
+    ref = decode_head(objects[layout.head_key(7)], "").snapshots[0]
+    for at in range(len(whole)):
+        changed = bytearray(whole)
+        changed[at] ^= 1 << at % 8
+        with pytest.raises(CorruptError, match="aqrec verify"):
+            Snapshot(bytes(changed), key, ref.footer).check()
+    for size in range(0, len(whole), 7):
+        with pytest.raises(CorruptError, match="aqrec verify"):
+            Snapshot(whole[:size], key, ref.footer)
 
 
 async def _points(catalog: Catalog) -> list[list[object]]:

@@ -15,6 +15,7 @@ import aqrec
 from aqrec.errors import AlreadyExistsError, ConflictError, StorageError
 from aqrec.format import _layout as layout
 from aqrec.format._frames import EVENTS, HEADER, encode_frame
+from aqrec.format._head import SnapshotRef, encode_head
 from aqrec.format._ids import new_id
 from aqrec.format._records import LogHeader
 from aqrec.reading import Catalog
@@ -188,7 +189,7 @@ async def test_nothing_is_folded_upon_what_a_later_version_wrote() -> None:
     await record(url, 1)
     await fold(Catalog(store))
     (key,) = await keys(store, layout.HEADS)
-    head = json.loads(await store.get(key)) | {"format": 99}
+    head = json.loads(await store.get(key)) | {"format": 99, "checksum": ""}
     await store.put(key, json.dumps(head).encode())
     await record(url, 2)
     before = await everything(store)
@@ -197,6 +198,26 @@ async def test_nothing_is_folded_upon_what_a_later_version_wrote() -> None:
     with pytest.raises(ConflictError, match="later"):
         await compact(Catalog(store))
     assert await everything(store) == before
+
+
+async def test_snapshots_of_older_versions_get_their_checksums() -> None:
+    url, store = shared(append=False)
+    await record(url, 1, 2)
+    catalog = Catalog(store)
+    await compact(catalog, grace=0)
+    before = await everything(store)
+    await catalog.refresh()
+    (ref,) = catalog.head.snapshots
+    assert ref.footer is not None
+    old = msgspec.structs.replace(catalog.head, snapshots=[SnapshotRef(key=ref.key, rows=ref.rows)])
+    await store.put(layout.head_key(old.number), encode_head(old))
+    for _ in range(2):
+        await compact(Catalog(store), grace=0)
+        assert await everything(store) == before
+    catalog = Catalog(store)
+    await catalog.refresh()
+    assert [known.footer is not None for known in catalog.head.snapshots] == [True]
+    assert catalog.head.number == old.number + 1
 
 
 async def test_a_lost_answer_to_the_creation_of_a_head_is_no_lost_race() -> None:

@@ -129,6 +129,16 @@ async def test_what_can_be_mended_is_mended(kind: str) -> None:
         assert after == before
 
 
+async def test_a_snapshot_is_read_whole() -> None:
+    url, store = await lab()
+    before = await everything(store)
+    key = await _flip(store, layout.SNAPSHOTS, ".parquet", -8_000)  # the documents: the last column
+    found = await verify(url)
+    assert [(problem.kind, problem.key) for problem in found.problems] == [("snapshot", key)]
+    assert (await verify(url, repair=True)).ok
+    assert (await everything(store))["runs"]["r1"]["params"] == before["runs"]["r1"]["params"]
+
+
 def test_verify_on_the_blocking_face() -> None:
     url, _ = aged(append=True)
     asyncio.run(record(url, 1))
