@@ -5,6 +5,7 @@ Pages may have checksums of their own, but their headers have none, and a header
 
 from __future__ import annotations
 
+import io
 import zlib
 from typing import Any, BinaryIO, Final
 
@@ -13,9 +14,8 @@ import msgspec
 from aqrec.errors import CorruptError
 from aqrec.format._records import Footer
 
-__all__ = ["BlockCheck", "BlockWriter", "Blocks"]
+__all__ = ["BlockCheck", "BlockWriter", "Blocks", "CheckedFile"]
 
-_SIZE: Final = 16_384
 _CRC: Final = 4
 
 
@@ -26,14 +26,20 @@ class Blocks(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     crcs: bytes
 
+    def check(self, block: int, data: memoryview) -> None:
+        """Raise `CorruptError` if the bytes of a block are not as they were written."""
+        if zlib.crc32(data) != int.from_bytes(self.crcs[_CRC * block : _CRC * (block + 1)], "little"):
+            raise CorruptError(f"the {self.size} bytes from {self.size * block} on have another checksum")
+
 
 class BlockWriter:
     """A file being written that takes checksums of what passes: of blocks until `finish`, and of all that follows."""
 
     closed = False
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, block: int) -> None:
         self._file = file
+        self._block = block
         self._crcs = bytearray()
         self._crc = 0
         self._size = 0
@@ -44,11 +50,11 @@ class BlockWriter:
         """Write bytes."""
         rest = memoryview(data).cast("B")
         while len(rest):
-            part = rest if self._footer else rest[: _SIZE - self._size]
+            part = rest if self._footer else rest[: self._block - self._size]
             self._crc = zlib.crc32(part, self._crc)
             self._size += len(part)
             rest = rest[len(part) :]
-            if self._size == _SIZE and not self._footer:
+            if self._size == self._block and not self._footer:
                 self._next()
         return self._file.write(data)
 
@@ -58,11 +64,11 @@ class BlockWriter:
 
     def finish(self) -> Blocks:
         """Return the blocks' checksums; what follows is the footer."""
-        end = len(self._crcs) // _CRC * _SIZE + self._size
+        end = len(self._crcs) // _CRC * self._block + self._size
         if self._size:
             self._next()
         self._footer = True
-        return Blocks(size=_SIZE, end=end, crcs=bytes(self._crcs))
+        return Blocks(size=self._block, end=end, crcs=bytes(self._crcs))
 
     @property
     def footer(self) -> Footer:
@@ -94,11 +100,53 @@ class BlockCheck:
                 continue
             first = block * blocks.size
             last = min(first + blocks.size, blocks.end)
-            stored = blocks.crcs[_CRC * block : _CRC * (block + 1)]
-            if zlib.crc32(self._data[first:last]) != int.from_bytes(stored, "little"):
-                raise CorruptError(f"bytes {first} to {last} have another checksum")
+            blocks.check(block, self._data[first:last])
             right[block] = 1
 
     def check_all(self) -> None:
         """Raise `CorruptError` if any block is not as it was written."""
         self.check(0, self._blocks.end)
+
+
+class CheckedFile(io.RawIOBase):
+    """A file that is read in whole blocks, which are compared with their checksums; closing it leaves the file open."""
+
+    def __init__(self, file: BinaryIO, blocks: Blocks) -> None:
+        self._file = file
+        self._blocks = blocks
+        self._end = file.seek(0, io.SEEK_END)
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place and return it."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        """Return bytes; raise `CorruptError` if they, or others of their blocks, are not as they were written."""
+        blocks, start = self._blocks, min(self._at, self._end)
+        end = self._end if size is None or size < 0 else min(start + size, self._end)
+        first = min(start // blocks.size * blocks.size, blocks.end)
+        last = max(end, min(-(-end // blocks.size) * blocks.size, blocks.end))
+        if start >= blocks.end:
+            first = start
+        self._file.seek(first)
+        data = memoryview(self._file.read(last - first))
+        for at in range(first, min(last, blocks.end), blocks.size):
+            block = data[at - first : min(at + blocks.size, blocks.end) - first]
+            blocks.check(at // blocks.size, block)
+        self._at = end
+        return bytes(data[start - first : end - first])

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from aqrec.errors import CorruptError
-from aqrec.format._parquet import HistoryWriter, check_footer
+from aqrec.format._parquet import HistoryWriter, check_footer, open_checked
 from aqrec.format._records import FORMAT_VERSION, Footer
 
 __all__ = [
@@ -99,9 +99,7 @@ def open_source(data: bytes) -> SourceFile:
     try:
         metadata = pq.read_metadata(io.BytesIO(data))
         texts = [name for name in _TEXTS if name in metadata.schema.to_arrow_schema().names]
-        parquet = pq.ParquetFile(
-            io.BytesIO(data), metadata=metadata, page_checksum_verification=True, read_dictionary=texts
-        )
+        parquet = open_checked(io.BytesIO(data), metadata, texts)
         about = json.loads(metadata.metadata[b"aqrec"])
         through = msgspec.convert(about["through"], dict[str, int])
         table = parquet.read()

@@ -8,24 +8,35 @@ Columns: ``key`` (text), ``step`` (int64, null when logged without one), ``times
 from __future__ import annotations
 
 import io
-import json
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import msgspec
 
 from aqrec.errors import AqrecError, CorruptError
+from aqrec.format._blocks import Blocks, BlockWriter, CheckedFile
 from aqrec.format._records import Footer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ALL", "After", "HistoryPart", "HistoryWriter", "check_footer", "let_go", "read_histories"]
+__all__ = [
+    "ALL",
+    "After",
+    "HistoryPart",
+    "HistoryWriter",
+    "check_footer",
+    "let_go",
+    "open_checked",
+    "read_histories",
+]
 
 _ROWS_PER_GROUP = 1_000_000
 _SMALL_GROUP = 131_072
+_BLOCK: Final = 65_536
+"""Bytes that have a checksum of their own"""
 
 
 def _schema(bulk: bool) -> Any:
@@ -40,27 +51,6 @@ def _schema(bulk: bool) -> Any:
         pa.field("writer", text, nullable=False),
     ]
     return pa.schema([pa.field("run_id", text, nullable=False), *fields] if bulk else fields)
-
-
-class _Tap:
-    """A file being written whose bytes are kept while `kept` is there."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.kept: bytearray | None = None
-
-    def write(self, data: Any) -> int:
-        if self.kept is not None:
-            self.kept += data
-        return self._file.write(data)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def flush(self) -> None:
-        self._file.flush()
 
 
 class HistoryWriter:
@@ -92,8 +82,9 @@ class HistoryWriter:
         self._pa = pa
         self._bulk = bulk
         self._schema = _schema(bulk)
-        self._tap = _Tap(file)
-        self._sink = pa.PythonFile(self._tap, mode="w")
+        self._metadata = metadata
+        self._blocks = BlockWriter(file, _BLOCK)
+        self._sink = pa.PythonFile(self._blocks, mode="w")
         texts = ["run_id", "key", "writer"] if bulk else ["key", "writer"]
         settings: dict[str, Any] = {"use_dictionary": texts}  # a list is allowed, the type hints say bool
         self._writer = pq.ParquetWriter(
@@ -111,7 +102,6 @@ class HistoryWriter:
             version="2.6",
             write_page_checksum=True,
         )
-        self._writer.add_key_value_metadata({"aqrec": json.dumps(metadata)})
         self._waiting: list[tuple[str, str, str, Any, Any, Any]] = []
         self._rows = 0
         self._key: tuple[str, str] | None = None
@@ -180,11 +170,11 @@ class HistoryWriter:
     def close(self) -> None:
         """Write what waits and the footer; the file stays open."""
         self._flush()
-        self._tap.kept = bytearray()
+        about = self._metadata | {"blocks": self._blocks.finish()}
+        self._writer.add_key_value_metadata({"aqrec": msgspec.json.encode(about).decode()})
         self._writer.close()
         self._sink.flush()
-        kept, self._tap.kept = self._tap.kept, None
-        self.footer = Footer(size=len(kept), crc=zlib.crc32(kept))
+        self.footer = self._blocks.footer
 
     def abandon(self) -> None:
         """Let go of the file; what is in it does not matter any more."""
@@ -256,7 +246,7 @@ def read_histories(
 ) -> dict[str, list[HistoryPart]]:
     """Return the points of some keys of a run; only row groups and columns that are needed are read.
 
-    Raises `CorruptError` for what is no history; checksums of pages are verified, and that of the footer if it is known.
+    Raises `CorruptError` for what is no history; what is read is compared with its checksums, and the footer if its one is known.
     """
     try:
         if footer is not None:
@@ -280,13 +270,39 @@ def check_footer(file: BinaryIO, footer: Footer) -> None:
     file.seek(0)
 
 
+def open_checked(file: BinaryIO, metadata: Any, texts: Sequence[str] = ()) -> Any:
+    """Return a `pyarrow.parquet.ParquetFile` that compares what it reads with checksums; `texts` come as dictionaries.
+
+    Raises `CorruptError` for metadata of something else.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    blocks = _About.of(metadata).blocks
+    source = file if blocks is None else CheckedFile(file, blocks)
+    # The checksums of pages say less than those of blocks, but older files have no others.
+    return pq.ParquetFile(
+        source, metadata=metadata, page_checksum_verification=blocks is None, read_dictionary=list(texts)
+    )
+
+
+class _About(msgspec.Struct):
+    """What a file's metadata say of its checksums."""
+
+    blocks: Blocks | None = None
+
+    @staticmethod
+    def of(metadata: Any) -> _About:
+        found = (metadata.metadata or {}).get(b"aqrec")
+        return _About() if found is None else msgspec.json.decode(found, type=_About)
+
+
 def _read(file: BinaryIO, keys: Collection[str], run_id: str, after: After) -> dict[str, list[HistoryPart]]:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     metadata = pq.read_metadata(file)
     names = metadata.schema.to_arrow_schema().names
     texts = [name for name in ("key", "run_id") if name in names]
-    parquet = pq.ParquetFile(file, metadata=metadata, page_checksum_verification=True, read_dictionary=texts)
+    parquet = open_checked(file, metadata, texts)
     wanted: dict[str, Collection[str]] = {"key": keys} | ({"run_id": [run_id]} if "run_id" in names else {})
     found: dict[str, list[HistoryPart]] = {}
     for group in range(parquet.num_row_groups):

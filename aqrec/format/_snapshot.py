@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 ROWS_PER_GROUP: Final = 10_000
+_BLOCK: Final = 16_384
+"""Bytes that have a checksum of their own: most columns are small"""
 LEVEL: Final = sum(
     len(kind.__struct_fields__)
     for kind in (
@@ -291,7 +293,7 @@ def write_snapshot(file: BinaryIO, tables: Sequence[Any], summary: SnapshotSumma
     schema = _schema()
     table = pa.concat_tables([_conform(table, schema) for table in tables] or [schema.empty_table()])
     table = table.sort_by([("experiment_id", "ascending"), ("run_id", "ascending")])
-    blocks = BlockWriter(file)
+    blocks = BlockWriter(file, _BLOCK)
     sink = pa.PythonFile(blocks, mode="w")
     writer = pq.ParquetWriter(
         sink,

@@ -35,6 +35,7 @@ from aqrec.format._document import (
 from aqrec.format._frames import POINTS, Damage, scan
 from aqrec.format._ids import new_id, now_ms
 from aqrec.format._keys import own_key
+from aqrec.format._parquet import open_checked
 from aqrec.format._points import decode_points
 from aqrec.format._unfold import unfold
 from aqrec.upkeep._fold import create_head, fold
@@ -252,7 +253,7 @@ class _Check:
                     return "its footer has another checksum"
                 file.seek(0)
             try:
-                parquet = pq.ParquetFile(file, page_checksum_verification=True)
+                parquet = open_checked(file, pq.read_metadata(file))
                 if single and parquet.metadata.num_rows != part.points:
                     return f"it has {parquet.metadata.num_rows} points, not {part.points}"
                 if self._contents:
