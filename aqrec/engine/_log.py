@@ -250,22 +250,31 @@ class AppendLog(Log):
 
     async def _begin(self) -> None:
         # A number serves once: a file whose opening has failed may be there all the same.
-        segment = self._next_segment(self._pending[0].seq)
-        segment.closed = segment.written = True
-        header = self.header(segment.first)
+        segment: Segment | None = None
         appender: Appender | None = None
         try:
+            segment = self._next_segment(self._pending[0].seq)
+            segment.closed = segment.written = True
+            header = self.header(segment.first)
             appender = await self._store.open_append(segment.key)
             appender.write(header)
         except Exception as error:
             if appender is not None:
                 _close(appender)
             self.failed = failure_of(error)
+            if segment is not None:
+                await self._remove(segment)
             raise self.failed from error
         segment.size = len(header)
         segment.closed = False
         self._appender, self._segment, self._handed, self.failed = appender, segment, 0, None
         self._written = time.time()
+
+    async def _remove(self, segment: Segment) -> None:
+        """Leave no file behind that could not be begun, as far as the store lets."""
+        with contextlib.suppress(Exception):
+            await self._store.delete([segment.key])
+            self.segments.remove(segment)
 
     @property
     def ready(self) -> bool:
@@ -282,14 +291,14 @@ class AppendLog(Log):
             begun = time.time()
             await self._hand_on()
             try:
-                await other._hand_on()
+                await other._prepare()
+                # What came while the other's file was begun: its events may speak of it.
+                await self._hand_on()
+                other._give()
             except Exception:
-                await self._commit_alone()
+                if self.failed is None:
+                    await self._commit_alone()
                 raise
-            # What came while the other's file was begun: its events may speak of it.
-            self.hand_over()
-            if self._pending and self._appender is None:
-                raise self.failed or StorageError("the journal could not be written")
             await self._sync(begun, self, other)
 
     async def _commit_alone(self) -> None:
@@ -299,14 +308,19 @@ class AppendLog(Log):
 
     async def _hand_on(self) -> None:
         """Hand everything over, to a file that is begun for it if need be."""
-        if not self._pending:
-            return
-        if self._rested:
-            self._retire()
-        await self.begin()
+        await self._prepare()
+        self._give()
+
+    async def _prepare(self) -> None:
+        if self._pending:
+            if self._rested:
+                self._retire()
+            await self.begin()
+
+    def _give(self) -> None:
         self.hand_over()
-        if self._appender is None:
-            raise self.failed or StorageError("the journal could not be written")
+        if self._pending and self._appender is None and self.failed is not None:
+            raise self.failed
 
     @staticmethod
     async def _sync(begun: float, *logs: AppendLog) -> None:

@@ -38,7 +38,7 @@ class Opening:
     async def _begin(self, journal: Log, catalog: Log) -> None:
         try:
             for log in (journal, catalog):
-                if isinstance(log, AppendLog):
+                if isinstance(log, AppendLog) and not log.failed:
                     await log.begin()
                 self.hand_over(journal, catalog)
         except AqrecError:
