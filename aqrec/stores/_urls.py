@@ -104,7 +104,8 @@ def local_root(location: str | os.PathLike[str]) -> str:
     Raises
     ------
     InvalidInputError
-        It is empty, holds a NUL, names another host or an unknown user's home, or is a URL with a query.
+        It is empty, holds a NUL, names another host or an unknown user's home, is a URL with a query, or starts at a
+        working directory that was deleted.
     """
     text = os.fsdecode(location)
     if isinstance(location, str) and text[:5].lower() == "file:":
@@ -118,8 +119,18 @@ def local_root(location: str | os.PathLike[str]) -> str:
         raise InvalidInputError(
             f"the home in {text!r} is not known; write {'./' + text!r} if it is a folder's name"
         )
-    here = os.fsdecode(os.getcwdb())  # noqa: PTH109 - never waits for a disk: it may run on an event loop
-    return "/" + os.path.normpath(os.path.join(here, path)).lstrip("/")  # noqa: PTH118
+    if not path.startswith("/"):
+        path = f"{_here(text)}/{path}"
+    return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _here(text: str) -> str:
+    try:
+        return os.fsdecode(os.getcwdb())  # noqa: PTH109 - never waits for a disk: it may run on an event loop
+    except FileNotFoundError:
+        raise InvalidInputError(
+            f"{text!r} starts at the working directory, which was deleted; give an absolute path, or change to another folder"
+        ) from None
 
 
 def _resolve(path: str) -> str:

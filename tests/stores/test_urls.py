@@ -1,5 +1,6 @@
 """Redacted and canonical URLs."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -134,3 +135,20 @@ def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(InvalidInputError, match="too many symbolic links"):
         canonical_url(tmp_path / "a" / "lab")
+
+
+def test_a_deleted_working_directory_matters_to_relative_paths_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # goes back at the end
+    (tmp_path / "gone").mkdir()
+    os.chdir("gone")
+    (tmp_path / "gone").rmdir()
+    lab = str(tmp_path / "lab")
+    assert canonical_url(lab) == canonical_url(f"file://{lab}") == Path(lab).as_uri()
+    assert canonical_url("s3://bucket/lab") == "s3://bucket/lab"
+    for relative in ("./lab", "lab", "file:lab"):
+        with pytest.raises(
+            InvalidInputError, match="lab' starts at the working directory, which was deleted"
+        ):
+            canonical_url(relative)
