@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import os
 from bisect import bisect_left
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from aqrec.cli._text import iso
 from aqrec.cli._where import Where
 from aqrec.errors import (
     InvalidInputError,
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from aqrec.stores import Store
     from aqrec.upkeep import Compaction, Progress
 
-__all__ = ["StoreView", "iso", "last_activity", "opened", "shown_place", "span"]
+__all__ = ["StoreView", "last_activity", "opened", "shown_place", "span"]
 
 T = TypeVar("T")
 
@@ -330,10 +330,3 @@ class StoreView:
 def _shared(a: str, b: str) -> int:
     """Return how many characters two ids begin with alike."""
     return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def iso(milliseconds: int | None) -> str | None:
-    """Return a time as ISO 8601 in UTC."""
-    if milliseconds is None:
-        return None
-    return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).isoformat(timespec="milliseconds")

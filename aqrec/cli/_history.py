@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal
 
 from aqrec.cli._console import ascii_only, cell, data_table, note, print_json, stdout
-from aqrec.cli._data import StoreView, iso, opened
+from aqrec.cli._data import StoreView, opened
 from aqrec.cli._plot import chart, sparkline
-from aqrec.cli._text import moment, number, plural
+from aqrec.cli._text import iso, moment, number, plural
 from aqrec.errors import NotFoundError
 from aqrec.format._document import latest
 

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from aqrec.cli._console import cell, data_table, note, print_json, status_text, stdout
-from aqrec.cli._data import StoreView, iso, last_activity, opened, span
-from aqrec.cli._text import ago, duration, moment, number, plural
+from aqrec.cli._data import StoreView, last_activity, opened, span
+from aqrec.cli._text import ago, duration, iso, moment, number, plural
 from aqrec.format._document import latest
 from aqrec.format._ids import now_ms
 

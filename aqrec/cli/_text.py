@@ -8,7 +8,7 @@ import math
 import re
 from typing import Any
 
-__all__ = ["ago", "cut", "duration", "moment", "number", "one_line", "plain", "plural", "size"]
+__all__ = ["ago", "cut", "duration", "iso", "moment", "number", "one_line", "plain", "plural", "size"]
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 # C0 and C1 controls, and the marks that turn the direction of writing around.
@@ -79,8 +79,28 @@ def duration(milliseconds: int) -> str:
 
 def moment(milliseconds: int, *, seconds: bool = False, year: bool = True) -> str:
     """Return a time, given in ms since epoch, in the local time zone."""
-    local = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).astimezone()
+    try:
+        local = dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).astimezone()
+    except (OverflowError, ValueError, OSError):
+        return _far(milliseconds)
     return local.strftime(f"{'%Y-' if year else ''}%m-%d %H:%M{':%S' if seconds else ''}")
+
+
+def iso(milliseconds: int | None) -> str | None:
+    """Return a time, given in ms since epoch, as ISO 8601 in UTC."""
+    if milliseconds is None:
+        return None
+    try:
+        return dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC).isoformat(timespec="milliseconds")
+    except (OverflowError, ValueError, OSError):
+        return _far(milliseconds)
+
+
+def _far(milliseconds: int) -> str:
+    """Return a time that Python has no date for, as earlier versions and other recorders have stored."""
+    import numpy as np  # noqa: PLC0415 - seldom needed
+
+    return f"{np.datetime64(milliseconds, 'ms')}+00:00"
 
 
 def ago(milliseconds: int, now: int) -> str:

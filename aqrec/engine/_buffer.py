@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import operator
 import threading
 import time
 from collections import deque
@@ -18,7 +19,6 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import repeat, starmap
-from operator import itemgetter
 from typing import Any, Final, TypeVar
 
 from aqrec.engine._leaving import leaving
@@ -77,7 +77,7 @@ class Schema:
         self.stepped = stepped
         self.pack = values_packer(len(keys))
         self.width = len(keys)
-        self.pick = itemgetter(*keys)
+        self.pick = operator.itemgetter(*keys)
         """Values of a call in the order of the keys, or KeyError; for several keys only"""
 
 
@@ -287,6 +287,8 @@ def _wake(waiting: list[tuple[float, Future[None]]]) -> None:
             future.set_result(None)
 
 
+_YEAR_10000 = 253_402_300_800_000
+"""ms since epoch; Python has no dates from there on, and µs taken for ms lie behind it"""
 _NO_WIDTH, _TAKES_TURNS = -1, -2
 
 
@@ -349,8 +351,8 @@ class PointLog:
             schema.rows.clear()
 
     def log_at(self, step: int | None, timestamp: int, metrics: dict[str, float]) -> Room | None:
-        """Do as `log`, with a timestamp (ms since epoch) of the caller's."""
-        return self._log_carefully(step, metrics, ~_timestamp(timestamp))
+        """Do as `log`, with a timestamp (ms since epoch) of the caller's; what another recorder has stored may lie far away."""
+        return self._log_carefully(step, metrics, ~_timestamp(timestamp, 2**53))
 
     @staticmethod
     def check(step: int | None, timestamp: int | None, metrics: dict[str, float]) -> None:
@@ -360,7 +362,7 @@ class PointLog:
         if step is not None:
             _step(step)
         if timestamp is not None:
-            _timestamp(timestamp)
+            _timestamp(timestamp, _YEAR_10000)
 
     def _log_carefully(self, step: int | None, metrics: dict[str, float], moment: int) -> Room | None:
         numbers = {key: _number(check_key_name("metric", key), value) for key, value in metrics.items()}
@@ -410,19 +412,31 @@ def _number(key: str, value: object) -> float:
         ) from error
 
 
-def _timestamp(timestamp: object) -> int:
-    if type(timestamp) is not int or not 0 <= timestamp < 2**53:
-        raise InvalidValueError(f"timestamp {timestamp!r}: give whole milliseconds since epoch")
-    return timestamp
+def _timestamp(timestamp: object, end: int) -> int:
+    whole = None if isinstance(timestamp, bool) else _whole(timestamp)
+    if whole is None or whole < 0:
+        raise InvalidValueError(
+            f"timestamp {timestamp!r} ({type(timestamp).__name__}): give whole milliseconds since epoch"
+        )
+    if whole >= end:
+        year = 1970 + (whole + 86_400_000) // 31_556_952_000
+        raise InvalidValueError(
+            f"timestamp: milliseconds since epoch, got {whole}, which is the year {year}; divide microseconds by 1000, nanoseconds by 10**6"
+        )
+    return whole
 
 
 def _step(step: object) -> int:
-    try:
-        whole = step.__index__()  # type: ignore[attr-defined]
-    except AttributeError:
-        raise InvalidValueError(
-            f"step {step!r} ({type(step).__name__}): a step is a whole number or None"
-        ) from None
+    whole = _whole(step)
+    if whole is None:
+        raise InvalidValueError(f"step {step!r} ({type(step).__name__}): a step is a whole number or None")
     if not -(2**63) <= whole < 2**63:
         raise InvalidValueError(f"step {whole} does not fit 64 bits")
-    return int(whole)
+    return whole
+
+
+def _whole(value: object) -> int | None:
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -239,6 +239,7 @@ class Run:
     ) -> Room | None:
         if isinstance(metrics, Mapping):
             points = [(step, timestamp, dict(cast("Mapping[str, float]", metrics)))]
+            self.points.check(*points[0])
         else:
             points = _apart(metrics)
             if points and (step is not None or timestamp is not None):

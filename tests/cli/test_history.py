@@ -92,6 +92,18 @@ def test_an_unknown_metric_is_an_error_with_names(cli: Cli, lab: Lab) -> None:
     assert "no metric at all" in cli("history", "beta/bad", "x", "-s", lab.path).err
 
 
+def test_times_far_away_are_shown(cli: Cli, tmp_path: Path) -> None:
+    """As of an import from a store that holds microseconds."""
+    with open_recorder(str(tmp_path / "far"), options=QUIET) as recorder:
+        recorder._run.log_at(0, 1_795_600_000_000_000, {"loss": 1.0})
+    store = ("-s", str(tmp_path / "far"))
+    for form in ((), ("--csv",), ("--json",)):
+        assert "58870-" in cli("history", recorder.id, "loss", *form, *store).ok().out
+    assert "58870-" in cli("show", recorder.id, "--json", *store).ok().out
+    for command in (["show", recorder.id], ["ls"], ["search"], ["history", recorder.id, "loss", "--plot"]):
+        cli(*command, *store).ok()
+
+
 def test_a_running_run_is_seen_as_far_as_it_is(tmp_path: Path) -> None:
     """Another process sees the points of a run as soon as they are flushed, and its status."""
 

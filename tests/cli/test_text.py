@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqrec.cli._text import ago, cut, duration, number, one_line, plain, plural, size
+from aqrec.cli._text import ago, cut, duration, iso, moment, number, one_line, plain, plural, size
 
 
 @given(st.text())
@@ -96,3 +96,14 @@ def test_ages_have_one_unit(before: int, shown: str) -> None:
 
 def test_plurals() -> None:
     assert (plural(1, "run"), plural(2000, "run")) == ("1 run", "2,000 runs")
+
+
+@given(st.integers(-(2**63) + 1, 2**63 - 1))
+def test_every_time_that_can_be_stored_is_shown(milliseconds: int) -> None:
+    assert moment(milliseconds, seconds=True)
+    assert str(iso(milliseconds)).endswith("+00:00")
+
+
+def test_a_time_beyond_all_dates_is_shown_by_its_year() -> None:
+    assert iso(1_795_600_000_000_000) == "58870-04-19T09:46:40.000+00:00"
+    assert moment(1_795_600_000_000_000).startswith("58870-04-19")

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from aqrec.errors import InvalidInputError, InvalidNameError
+from aqrec.errors import InvalidInputError, InvalidNameError, InvalidValueError
 from aqrec.options import Options
 from aqrec.sync import ExperimentManager, R, open_recorder
 
@@ -39,6 +40,42 @@ def test_a_batch_of_a_wrong_shape_records_nothing(
         with pytest.raises(InvalidInputError, match=message):
             recorder.log_batch(**({"metrics": {"good": 1.0}, "params": {"p": 1}, "tags": {"t": 1}} | given))
         assert (recorder.list_metrics(), recorder.list_params(), recorder.list_tags()) == ({}, {}, before)
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "message"),
+    [
+        (1_795_600_000_000_000, "got 1795600000000000, which is the year 58870; divide microseconds by 1000"),
+        (253_402_300_800_000, "the year 10000"),
+        (-1, r"timestamp -1 \(int\): give whole milliseconds"),
+        (True, r"timestamp True \(bool\)"),
+        (1.5e12, r"\(float\): give whole milliseconds"),
+        ("now", r"timestamp 'now' \(str\)"),
+    ],
+)
+def test_a_timestamp_is_in_milliseconds(
+    timestamp: Any, message: str, memory_url: str, quick: Options
+) -> None:
+    with open_recorder(memory_url, options=quick) as recorder:
+        for log in (
+            lambda: recorder.log_batch({"a": 1.0}, {"p": 1}, timestamp=timestamp),
+            lambda: recorder.log_batch([("a", 1.0, 0, 5), ("a", 1.0, 0, timestamp)], {"p": 1}),
+            lambda: R.log_batch({"a": 1.0}, timestamp=timestamp),
+        ):
+            with pytest.raises(InvalidValueError, match=message):
+                log()
+        assert (recorder.list_metrics(), recorder.list_params()) == ({}, {})
+
+
+def test_timestamps_and_steps_may_be_numpy_s(memory_url: str, quick: Options) -> None:
+    with open_recorder(memory_url, options=quick) as recorder:
+        recorder.log_batch({"a": 1.0}, step=np.int32(3), timestamp=np.int64(253_402_300_799_999))  # type: ignore[arg-type]
+        recorder.log_batch([("a", 1.0, np.int64(4), np.uint16(5))])  # type: ignore[list-item]
+        with pytest.raises(InvalidValueError, match="step"):
+            recorder.log_metrics(step=np.array([1, 2]), a=1.0)  # type: ignore[arg-type]
+        history = recorder.metric_history("a")
+        assert history["step"].tolist() == [3, 4]
+        assert history["timestamp"].astype("int64").tolist() == [253_402_300_799_999, 5]
 
 
 @pytest.mark.parametrize("names", ["nn", b"nn", 5, [5]])
