@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import repeat, starmap
+from math import isinf
 from typing import Any, Final, TypeVar
 
 from aqrec.engine._leaving import leaving
@@ -398,18 +399,27 @@ class PointLog:
 
 
 def _number(key: str, value: object) -> float:
-    if isinstance(value, (str, bytes, complex)) or value is None:
+    if isinstance(value, (str, bytes, complex)) or value is None or _is_complex(value):
         raise InvalidValueError(f"metric {key!r} is {value!r} ({type(value).__name__}); a metric is a number")
     try:
-        return float(value)  # type: ignore[arg-type]
+        number: float | None = float(value)  # type: ignore[arg-type]
     except OverflowError:
-        raise InvalidValueError(
-            f"metric {key!r} is an integer too large for a float64; log it as a param"
-        ) from None
-    except (TypeError, ValueError) as error:
+        number = None
+    except (TypeError, ValueError, RuntimeError) as error:  # the last one is torch's
         raise InvalidValueError(
             f"metric {key!r} is a {type(value).__name__}, which is no single number ({error}); log one number a key"
         ) from error
+    if number is None or (isinf(number) and value != number):
+        raise InvalidValueError(
+            f"metric {key!r} is too large for a float64 ({type(value).__name__}); log it as a param"
+        )
+    return number
+
+
+def _is_complex(value: object) -> bool:
+    """Return whether a scalar of an array library is complex: float() would take its real part."""
+    dtype: object = getattr(value, "dtype", None)
+    return getattr(dtype, "kind", "") == "c" or getattr(dtype, "is_complex", False) is True
 
 
 def _timestamp(timestamp: object, end: int) -> int:

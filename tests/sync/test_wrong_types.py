@@ -1,5 +1,6 @@
 """Arguments of a wrong type: refused by errors that say what to give, before anything is written."""
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,34 @@ def test_a_timestamp_is_in_milliseconds(
             with pytest.raises(InvalidValueError, match=message):
                 log()
         assert (recorder.list_metrics(), recorder.list_params()) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (1j, r"1j \(complex\); a metric is a number"),
+        (np.complex64(1 + 2j), r"\(complex64\); a metric is a number"),
+        (np.array(1j), r"\(ndarray\); a metric is a number"),
+        (10**400, r"too large for a float64 \(int\)"),
+        (-np.longdouble("1e400"), r"too large for a float64 \(longdouble\)"),
+        (Decimal("1e400"), r"too large for a float64 \(Decimal\)"),
+        (np.array([1, 2]), "a ndarray, which is no single number"),
+    ],
+)
+def test_a_metric_is_a_number_that_a_float_holds(
+    value: Any, message: str, memory_url: str, quick: Options
+) -> None:
+    with open_recorder(memory_url, options=quick) as recorder:
+        for log in (
+            lambda: recorder.log_metrics(z=value),
+            lambda: recorder.log_metrics(step=1, a=1.0, z=value),
+            lambda: recorder.log_batch([("a", 1.0, 0, None), ("z", value, 0, None)]),
+        ):
+            with pytest.raises(InvalidValueError, match=f"metric 'z' is .*{message}"):
+                log()
+        assert recorder.list_metrics() == {}
+        recorder.log_metrics(z=np.longdouble("inf"))
+        assert recorder.list_metrics() == {"z": float("inf")}
 
 
 def test_timestamps_and_steps_may_be_numpy_s(memory_url: str, quick: Options) -> None:
