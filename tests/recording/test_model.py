@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from aqrec import BufferOptions, FlushOptions, Options
-from aqrec.errors import LoadObjectError, ParamConflictError
+from aqrec.errors import InvalidInputError, LoadObjectError, ParamConflictError
 from aqrec.sync import ExperimentManager, Recorder
 
 KEYS = st.sampled_from(["loss", "val/acc", "a b", "ü"])
@@ -102,8 +103,15 @@ class RecorderMachine(RuleBasedStateMachine):
 
     @rule(run=runs)
     def start(self, run: str) -> None:
-        self.recorder(run).start_run()
-        self.model[run].status = "RUNNING"
+        self._started(run, lambda: self.recorder(run).start_run())
+
+    def _started(self, run: str, start: Callable[[], object]) -> None:
+        if self.model[run].deleted:
+            with pytest.raises(InvalidInputError, match="is deleted"):
+                start()
+        else:
+            start()
+            self.model[run].status = "RUNNING"
 
     @rule(run=runs, status=st.sampled_from(["FINISHED", "FAILED"]))
     def end(self, run: str, status: str) -> None:

@@ -67,11 +67,13 @@ class AsyncMachine(RecorderMachine):
 
     @rule(run=RecorderMachine.runs)
     def resume(self, run: str) -> None:
-        """Start a run that exists, by its id; a deleted one is no exception."""
+        """Start a run that exists, by its id."""
         experiment = self.manager.get_exp(experiment_name="machine")
-        recorder = experiment.start(recorder_id=run, resume=True)
-        assert recorder.id == run
-        self.model[run].status = "RUNNING"
+
+        def start() -> None:
+            assert experiment.start(recorder_id=run, resume=True).id == run
+
+        self._started(run, start)
 
     @rule(run=RecorderMachine.runs, name=st.sampled_from(["one", "two"]))
     def rename(self, run: str, name: str) -> None:
