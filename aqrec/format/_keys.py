@@ -33,7 +33,7 @@ _PATTERNS: Final[list[tuple[Kind, re.Pattern[str]]]] = [
     ("event log", re.compile(rf"catalog/events/{_ID}-(?P<writer>{_ID})\.ev")),
     ("archive note", re.compile(rf"catalog/archives/{_ID}")),
     ("clock", re.compile(rf"catalog/clock/{_ID}")),
-    ("shared text", re.compile(r"shared/[0-9a-f]+/[^/]+")),
+    ("shared text", re.compile(rf"shared/{_ID}/.+", re.DOTALL)),
 ]
 
 

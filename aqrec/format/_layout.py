@@ -54,6 +54,7 @@ HEADS = "catalog/heads"
 SNAPSHOTS = "catalog/snapshots"
 RUNS = "runs"
 SEALED = "sealed"
+SHARED = "shared"
 CLOCK = "catalog/clock"
 DAMAGED = "catalog/damaged"
 ARCHIVES = "catalog/archives"
@@ -176,7 +177,7 @@ def artifact_part_key(save: str, number: int, checksum: str = "") -> str:
 
 def shared_key(digest: str, name: str) -> str:
     """Content that many runs refer to (provenance of sweeps)."""
-    return f"shared/{digest}/{name}"
+    return f"{SHARED}/{digest}/{name}"
 
 
 def archive_note_key(identity: str) -> str:

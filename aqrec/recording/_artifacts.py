@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from aqrec.artifacts import (
     Digest,
@@ -27,6 +27,7 @@ from aqrec.artifacts._objects import VERIFY_FIRST
 from aqrec.artifacts._size import expected_size
 from aqrec.errors import InvalidInputError, LoadObjectError
 from aqrec.format import _layout as layout
+from aqrec.format._ids import now_ms
 from aqrec.format._names import check_artifact_path
 from aqrec.recording._files import join, log_files
 from aqrec.recording._progress import as_progress
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
     from aqrec.recording._run import Run
 
 __all__ = ["list_artifacts", "load_object", "local_dir", "save_objects", "save_texts"]
+
+_SHARED_FOR: Final = 1_800_000
+"""Milliseconds after which a shared text is put again: half of the least grace of `upkeep._gc`"""
 
 
 _RENAMED = "an object of that name is saved as {0}.pkl: save_objects(**{{'{0}.pkl': obj}})"
@@ -111,9 +115,12 @@ async def save_texts(run: Run, texts: Mapping[str, bytes]) -> None:
         codec = codec_for_load(path)
         if run.session.options.seal == "bulk":
             key = layout.shared_key(hashlib.sha256(data).hexdigest()[:32], path)
-            digest = run.session.shared.get(key)
-            if digest is None:
-                digest = run.session.shared[key] = await run.engine.store.put_stream(key, write)
+            now = now_ms()
+            digest, put = run.session.shared.get(key, (None, 0))
+            # What no run refers to any more may be collected once it is old.
+            if digest is None or not 0 <= now - put < _SHARED_FOR:
+                digest = await run.engine.store.put_stream(key, write)
+                run.session.shared[key] = digest, now
             record(run, make_ref(run, path, key, digest, Form(codec)))
         else:
             await store_stream(run, path, write, Form(codec))

@@ -84,8 +84,8 @@ class Session:
         """Key and version of artifacts that this process made out of objects: their pickles are its own"""
         self.published: dict[str, str] = {}
         """Checksum of what this process last put under an artifact's key, by key, while that is sure"""
-        self.shared: dict[str, Digest] = {}
-        """Content of this process that runs share, by key"""
+        self.shared: dict[str, tuple[Digest, int]] = {}
+        """Content of this process that runs share, by key, and when it was put, ms since epoch"""
         self._lock = threading.Lock()
         self._engine: Engine | None = None
         self._runtime: Runtime | None = None

@@ -40,9 +40,9 @@ class UpkeepCalls(abc.ABC):
         """Find objects that nothing refers to any more, and delete them.
 
         They are what processes leave that die in the middle of something: parts of large artifacts, sealed histories, journals and
-        event logs whose content is elsewhere, files of purged runs. Only objects with names that aqrec makes are looked at, only those
-        that the store's own clock says are older than `grace` go, and none of a run that is going on. Recording, reading and
-        other collections may go on meanwhile.
+        event logs whose content is elsewhere, files of purged runs, texts that the last of their runs has left. Only objects with
+        names that aqrec makes are looked at, only those that the store's own clock says are older than `grace` go, and none of a run
+        that is going on. Recording, reading and other collections may go on meanwhile.
 
         Parameters
         ----------

@@ -8,6 +8,8 @@ period by the store's own clock, and nobody is heard of who may still want it. S
    anything is deleted, so that a reference which was written meanwhile is seen.
 3. Growing files are never written again after a rest that is much shorter than the least grace (`engine._log`).
 4. A journal goes only if every point in it is known to be sealed, or of a run that was purged.
+5. A text that runs share goes when no run is going on, nor one there that the catalog does not know. Who refers to it anew has put it within
+   half of the least grace.
 
 What may be somebody else's, or may yet be referred to by records that wait in the spool of a machine, is only reported.
 """
@@ -53,7 +55,7 @@ class Orphan(msgspec.Struct, frozen=True):
         Which object, and its bytes.
     kind
         What it is: ``part``, ``sealed history``, ``journal``, ``event log``, ``run document``, ``artifact``, ``clock``,
-        ``archived copy`` or ``archive note``.
+        ``shared text``, ``archived copy`` or ``archive note``.
     store
         URL of the archive it lies in, "" if it lies in this store.
     """
@@ -105,6 +107,8 @@ class _References:
     def __init__(self) -> None:
         self.bulk: set[str] = set()
         """Sealed histories of several runs"""
+        self.shared: set[str] = set()
+        """Texts that runs share"""
         self.unsealed: set[str] = set()
         """Writers with points that are nowhere but in their journal"""
         self.folders: dict[str, str] = {}
@@ -120,6 +124,7 @@ class _References:
         if doc.purged:
             return
         self.bulk.update(part.key for part in sealed_parts(doc) if part.key.startswith("sealed/"))
+        self.shared.update(ref.key for ref in refs_of(doc) if ref.key.startswith(f"{layout.SHARED}/"))
         for writer, through in doc.through.items():
             if through > _sealed_through(doc, writer):
                 self.unsealed.add(writer)
@@ -168,6 +173,8 @@ class _Judge:
         self._heard: dict[str, int] = {}
         self._keys: tuple[str, set[str]] = "", set()
         self._merged: set[str] = set()
+        self._strangers = False
+        """Whether there are folders of runs that the catalog does not know"""
 
     async def look(self) -> None:
         """Take the catalog as it is now."""
@@ -204,7 +211,7 @@ class _Judge:
         if own.kind == "clock":
             return None
         if own.kind == "shared text":
-            return ""
+            return self._why_shared_kept(key)
         if key in self._merged:
             return "whose points are in merged files, or will be; aqrec compact deletes them"
         if own.kind == "event log":
@@ -216,9 +223,17 @@ class _Judge:
             return "" if key in self._references.bulk else None
         return self._why_run_kept(key, own)
 
+    def _why_shared_kept(self, key: str) -> str | None:
+        if key in self._references.shared:
+            return ""
+        if self._references.living:
+            return "shared by runs, of which some are going on, or were heard of lately"
+        return "shared by runs, of which the catalog does not know some" if self._strangers else None
+
     def _why_run_kept(self, key: str, own: OwnKey) -> str | None:
         doc = self.document(own.folder)
         if doc is None or not (doc.known or doc.purged):
+            self._strangers = True
             return "of runs that the catalog does not know"
         if doc.purged:
             return None
@@ -311,7 +326,8 @@ _LOGS: Final = ("journal", "event log")
 async def _each(store: Store, logs: list[ObjectInfo]) -> AsyncIterator[ObjectInfo]:
     for info in logs:
         yield info
-    for folder in (layout.RUNS, layout.SEALED, layout.CLOCK):
+    # Texts that runs share after the runs: some of these may be unknown.
+    for folder in (layout.RUNS, layout.SEALED, layout.CLOCK, layout.SHARED):
         async with closing(store.list(folder)) as infos:
             async for info in infos:
                 yield info

@@ -15,9 +15,11 @@ from aqrec.engine import _log
 from aqrec.errors import CorruptError, InvalidInputError, NotFoundError
 from aqrec.format import _layout as layout
 from aqrec.format._frames import HEADER, POINTS, encode_frame
-from aqrec.format._ids import new_id
+from aqrec.format._ids import new_id, now_ms
 from aqrec.format._points import PointsFrame, encode_points, pack_stepped
 from aqrec.format._records import LogHeader
+from aqrec.recording import _artifacts
+from aqrec.recording._artifacts import save_texts
 from aqrec.stores import ObjectInfo, Store
 from aqrec.upkeep import Garbage
 from tests.engine.support import options, read, serve
@@ -134,6 +136,49 @@ async def test_what_may_belong_to_somebody_is_only_told() -> None:
     assert len(await keys(store, "runs/copied")) == 2
     found = await collect(url, dry_run=False, unreferenced=True)
     assert [orphan.key for orphan in found.orphans] == ["runs/r1/artifacts/by hand.txt"]
+
+
+async def _share(recorder: aqrec.Recorder, texts: dict[str, bytes]) -> None:
+    await recorder._call(save_texts(recorder._run, texts))
+
+
+async def test_a_text_that_runs_share_goes_with_the_last_of_them() -> None:
+    url, store = aged(append=False)
+    texts = {"code.txt": b"one", "deep/plan.txt": b"two"}
+    stray = layout.shared_key("0" * 32, "stray.txt")
+    await store.put(stray, b"of a run that was never told of")
+    async with aqrec.ExperimentManager(url, options=options(seal="bulk", upkeep="never")) as manager:
+        handle = await manager.create_exp("alpha")
+        for number in (1, 2):
+            async with await handle.create_recorder(recorder_id=f"r{number}") as recorder:
+                await _share(recorder, texts)
+                if number == 2:
+                    await store.age(DAY)
+                    assert (await collect(url, grace=3600, dry_run=False)).orphans == []
+    shared = [key for key in await keys(store, layout.SHARED) if key != stray]
+    assert len(shared) == 2
+    await store.age(DAY)
+    assert [orphan.key for orphan in (await collect(url, grace=3600, dry_run=False)).orphans] == [stray]
+    for number, left in ((1, shared), (2, [])):
+        async with aqrec.ExperimentManager(url, options=options(upkeep="never")) as manager:
+            await manager.delete_recorder(recorder_id=f"r{number}")
+            await manager.purge(older_than=0, dry_run=False)
+        await store.age(30 * DAY)
+        await collect(url, dry_run=False)
+        assert await keys(store, layout.SHARED) == left
+
+
+async def test_whoever_refers_to_an_old_shared_text_has_put_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, store = aged(append=False)
+    async with aqrec.ExperimentManager(url, options=options(seal="bulk", upkeep="never")) as manager:
+        handle = await manager.create_exp("alpha")
+        for number, hours in ((1, 0), (2, 0.25), (3, 2)):
+            clock = now_ms() + int(hours * 3_600_000)
+            monkeypatch.setattr(_artifacts, "now_ms", lambda clock=clock: clock)
+            await store.delete(await keys(store, layout.SHARED))
+            async with await handle.create_recorder(recorder_id=f"r{number}") as recorder:
+                await _share(recorder, {"code.txt": b"one"})
+            assert len(await keys(store, layout.SHARED)) == (0 if number == 2 else 1)
 
 
 async def test_a_journal_goes_when_all_of_it_is_sealed() -> None:
