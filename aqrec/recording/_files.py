@@ -26,6 +26,7 @@ from aqrec.recording._reading import get_stream, read_artifact, store_of
 from aqrec.recording._saving import Form, shard_bytes, store_file_in_parts, store_stream
 from aqrec.recording._threads import LARGE, all_of, gates, to_its_end
 from aqrec.stores._jobs import Jobs
+from aqrec.stores._names import from_system, to_system
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -61,8 +62,8 @@ def _sources(path: Path, artifact_path: str | None, *, content_only: bool) -> li
     if not path.exists():
         raise ObjectNotFoundError(f"there is no file or folder {str(path)!r} to record")
     if not path.is_dir():
-        return [_Source(path, join(artifact_path, path.name), _size(path))]
-    prefix = artifact_path if content_only else join(artifact_path, path.resolve().name)
+        return [_Source(path, join(artifact_path, from_system(path.name)), _size(path))]
+    prefix = artifact_path if content_only else join(artifact_path, from_system(path.resolve().name))
     found: list[_Source] = []
     seen: set[tuple[int, int]] = set()
     for folder, folders, names in os.walk(path, followlinks=True):
@@ -74,7 +75,9 @@ def _sources(path: Path, artifact_path: str | None, *, content_only: bool) -> li
         folders.sort()
         for name in sorted(names):
             file = Path(folder, name)
-            found.append(_Source(file, join(prefix, file.relative_to(path).as_posix()), _size(file)))
+            found.append(
+                _Source(file, join(prefix, from_system(file.relative_to(path).as_posix())), _size(file))
+            )
     if not found:
         raise InvalidInputError(
             f"the folder {str(path)!r} has no file in it, so there is nothing to record: a run's artifacts are files"
@@ -199,8 +202,10 @@ async def download_artifact(
     target = (
         Path(dst_path) if dst_path is not None else Path(await loop.run_in_executor(None, tempfile.mkdtemp))
     )
-    await download_files(run, doc, {name: target / name for name in wanted}, progress, resume=resume)
-    return str(target / clean) if clean else str(target)
+    await download_files(
+        run, doc, {name: target / to_system(name) for name in wanted}, progress, resume=resume
+    )
+    return str(target / to_system(clean)) if clean else str(target)
 
 
 async def download_files(

@@ -20,6 +20,7 @@ from aqrec.errors import (
 
 from ._appender import LocalAppender, write_all
 from ._files import SinkFile, SourceFile
+from ._names import to_system
 from ._scan import Scan, info_of
 from ._scratch import Scratch
 from ._tree import NotAFolderError, Tree, Unsettled, sync_folder
@@ -86,13 +87,13 @@ class Disk:
         """Call `read` with the open file."""
         with self._mapped("get", key):
             fd, _ = self._open(key)
-            raw = FileIO(f"{self._root}/{key}", opener=lambda *_: fd)
+            raw = FileIO(f"{self._root}/{to_system(key)}", opener=lambda *_: fd)
         with SourceFile(raw, stop) as file:
             return read(cast("BinaryIO", file))
 
     def head(self, key: str) -> ObjectInfo:
         """Return size and time."""
-        *parts, name = key.split("/")
+        *parts, name = to_system(key).split("/")
         with self._mapped("head", key), self._tree.open(parts) as branch:
             status = os.stat(name, dir_fd=branch.folder, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode):
@@ -137,7 +138,7 @@ class Disk:
         for folder, names in by_folder.items():
             path = f"{folder}/" if folder else ""
             try:
-                branch = self._tree.open(folder.split("/") if folder else ())
+                branch = self._tree.open(to_system(folder).split("/") if folder else ())
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -146,7 +147,7 @@ class Disk:
             with branch:
                 for name in names:
                     try:
-                        os.unlink(name, dir_fd=branch.folder)
+                        os.unlink(to_system(name), dir_fd=branch.folder)
                     except (FileNotFoundError, IsADirectoryError):
                         pass
                     except OSError as error:
@@ -187,7 +188,7 @@ class Disk:
         self._scratch.close()
 
     def _open(self, key: str) -> tuple[int, os.stat_result]:
-        *parts, name = key.split("/")
+        *parts, name = to_system(key).split("/")
         with self._tree.open(parts) as branch:
             try:
                 fd = os.open(name, _READ, dir_fd=branch.folder)
@@ -213,7 +214,7 @@ class Disk:
 
         Other processes may remove the folder before the name is in it, for it is empty then.
         """
-        *parts, name = key.split("/")
+        *parts, name = to_system(key).split("/")
         for _ in range(_ATTEMPTS):
             try:
                 branch = self._tree.make(parts, durably=durably)

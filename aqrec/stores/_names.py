@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Final
 
 from aqrec.errors import InvalidInputError, InvalidNameError
 
-__all__ = ["MAX_KEY_BYTES", "TEMPORARY", "check_key", "check_prefix", "check_range", "is_legal_child"]
+__all__ = [
+    "MAX_KEY_BYTES",
+    "TEMPORARY",
+    "check_key",
+    "check_prefix",
+    "check_range",
+    "from_system",
+    "is_legal_child",
+    "to_system",
+]
 
 TEMPORARY: Final = ".aqrec-tmp"
 """Folder of unfinished files at the root of a local store; no key may begin with it."""
@@ -70,6 +80,16 @@ def is_legal_child(folder: str, name: str) -> bool:
     if _FORBIDDEN_IN_LISTING.search(name) or (not folder and name == TEMPORARY):
         return False
     return (len(folder) + len(name)) * 4 <= MAX_KEY_BYTES or len((folder + name).encode()) <= MAX_KEY_BYTES
+
+
+def to_system(name: str) -> str:
+    """Return a name as the system must be told it: files are called by UTF-8 in every locale, so that all find them."""
+    return name if name.isascii() else os.fsdecode(name.encode("utf-8", "surrogateescape"))
+
+
+def from_system(name: str) -> str:
+    """Return the name that the system tells, the other way round."""
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "surrogateescape")
 
 
 def _refusal(key: object, why: str) -> InvalidNameError:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ._abc import ObjectInfo
-from ._names import is_legal_child
+from ._names import from_system, is_legal_child, to_system
 from ._tree import FOLDER
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Scan:
             self._begun = True
             with (
                 suppress(FileNotFoundError),
-                self._tree.open(self._prefix.split("/") if self._prefix else ()) as branch,
+                self._tree.open(to_system(self._prefix).split("/") if self._prefix else ()) as branch,
             ):
                 self._levels.append(_Level(os.dup(branch.folder), f"{self._prefix}/" if self._prefix else ""))
         if not self._levels:
@@ -70,13 +70,15 @@ class Scan:
                 self._levels.pop().close()
                 if not self._levels:
                     break
-            elif entry.name not in level.seen and is_legal_child(level.path, entry.name):
-                level.seen.add(entry.name)
+                continue
+            name = from_system(entry.name)
+            if name not in level.seen and is_legal_child(level.path, name):
+                level.seen.add(name)
                 if entry.is_dir(follow_symlinks=False):
-                    self._meet_folder(level, entry.name)
+                    self._meet_folder(level, name)
                 elif entry.is_file(follow_symlinks=False):
                     with suppress(FileNotFoundError):
-                        found.append(info_of(level.path + entry.name, entry.stat(follow_symlinks=False)))
+                        found.append(info_of(level.path + name, entry.stat(follow_symlinks=False)))
         return found
 
     def close(self) -> None:
@@ -86,7 +88,7 @@ class Scan:
 
     def _meet_folder(self, level: _Level, name: str) -> None:
         try:
-            fd = os.open(name, FOLDER, dir_fd=level.fd)
+            fd = os.open(to_system(name), FOLDER, dir_fd=level.fd)
         except (FileNotFoundError, NotADirectoryError):
             return
         except PermissionError:

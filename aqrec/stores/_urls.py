@@ -8,6 +8,7 @@ import stat
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from aqrec.errors import InvalidInputError
+from aqrec.stores._names import to_system
 
 __all__ = ["canonical_url", "file_url", "local_root", "redact_url", "scheme_of"]
 
@@ -107,7 +108,9 @@ def local_root(location: str | os.PathLike[str]) -> str:
         It is empty, holds a NUL, names another host or an unknown user's home, is a URL with a query, or starts at a
         working directory that was deleted.
     """
-    text = os.fsdecode(location)
+    text = (
+        to_system(location) if isinstance(location, str) and _is_strange(location) else os.fsdecode(location)
+    )
     if isinstance(location, str) and text[:5].lower() == "file:":
         text = _path_of_file_url(text)
     if not text or "\0" in text:
@@ -122,6 +125,15 @@ def local_root(location: str | os.PathLike[str]) -> str:
     if not path.startswith("/"):
         path = f"{_here(text)}/{path}"
     return "/" + os.path.normpath(path).lstrip("/")
+
+
+def _is_strange(text: str) -> bool:
+    """Return whether the locale's encoding has no name for it, so that the system would refuse it."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _here(text: str) -> str:
