@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -391,6 +392,10 @@ class Engine:
                 except Exception as error:  # noqa: BLE001 - a driver's own exception is a failure like any other
                     self.fail("the store could not be written", error)
                     self._retries += 1
+                    if isinstance(error, StorageError) and error.errno == errno.ENOENT:
+                        self._failures.note(str(error))  # what was durable before is gone, whatever comes now
+                    # Where its folder has been deleted, a new one needs a marker, too.
+                    self._marked = self._marked and not self.store.supports_append
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, self.options.retry.longest)
         finally:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["LocalAppender", "write_all"]
 
 
+_DELETED = "it was deleted while it was written, and what it held is gone"
+
+
 class LocalAppender(Appender):
     """Appends to an open file, and takes nothing more once a call has failed.
 
@@ -49,6 +52,7 @@ class LocalAppender(Appender):
         self._failure = failure
         self._on_close = on_close
         self._broken = False
+        self._linked = os.fstat(fd).st_nlink > 0  # some file systems do not count names
         self._name = name
         self._named = name is None
         self._naming = threading.Lock()  # a second sync must not return before the name is durable either
@@ -68,7 +72,10 @@ class LocalAppender(Appender):
             self._broken = False
 
     def sync(self) -> None:
-        """Call fdatasync, and at first settle the file's name. Writing goes on meanwhile."""
+        """Call fdatasync, and at first settle the file's name. Writing goes on meanwhile.
+
+        A file that somebody has deleted keeps nothing: that is a failure.
+        """
         with self._lock:
             self._check()
             # A descriptor of its own: a slow disk must hold up neither `write` nor `close`.
@@ -77,6 +84,8 @@ class LocalAppender(Appender):
             os.fdatasync(fd)
             if not self._named:
                 self._settle_name()
+            if self._linked and os.fstat(fd).st_nlink == 0:
+                raise FileNotFoundError(errno.ENOENT, _DELETED)
         except AqrecError:  # it was closed or has failed meanwhile
             raise
         except OSError as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,38 @@ async def test_a_store_that_is_slow_to_begin_files_is_no_failure(
             assert (await recorder.statistics()).retries == 0
             assert await history(recorder, "loss") == [(step, float(step)) for step in range(6)]
     assert caplog.text == ""
+
+
+async def test_what_is_recorded_after_the_folder_was_deleted_is_stored_in_a_new_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No flush is acknowledged into files that are gone, and it is told that they are."""
+    folder = tmp_path / "store"
+    async with aqrec.ExperimentManager(str(folder), options=options()) as manager:
+        experiment = await manager.get_exp(experiment_name="e")
+        async with await experiment.create_recorder("before") as recorder:
+            recorder.log_metrics(step=0, loss=0.0)
+            await recorder.flush()
+        shutil.rmtree(folder)
+        recorder = await experiment.create_recorder("after")
+        await recorder.start_run()
+        for step in range(3):
+            recorder.log_metrics(step=step, loss=float(step))
+            await recorder.flush()
+            assert await read(str(folder), recorder.id, "loss") == [(at, float(at)) for at in range(step + 1)]
+        await recorder.end_run()
+        assert (folder / "aqrec.json").exists()
+    told = [record.getMessage() for record in caplog.records if "deleted" in record.getMessage()]
+    assert len(told) >= 1
+    assert folder.as_uri() in told[0]
+
+
+async def test_strict_recording_raises_for_deleted_files(tmp_path: Path) -> None:
+    folder = tmp_path / "store"
+    async with aqrec.open_recorder(str(folder), options=options(strict=True, seal="never")) as recorder:
+        recorder.log_metrics(step=0, loss=0.0)
+        await recorder.flush()
+        shutil.rmtree(folder)
+        recorder.log_metrics(step=1, loss=1.0)
+        with pytest.raises(StorageError, match="deleted"):
+            await recorder.flush()

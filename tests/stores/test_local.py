@@ -382,6 +382,18 @@ async def test_an_appender_that_failed_takes_nothing_more(
         assert await store.get(f"journal/{name}") == b"whole"
 
 
+async def test_a_deleted_file_is_not_synced(store: LocalStore, root: Path) -> None:
+    """Whoever syncs it would believe what it wrote to be stored."""
+    appender = await store.open_append("journal/key")
+    await asyncio.to_thread(appender.write, b"first")
+    await asyncio.to_thread(appender.sync)
+    (root / "journal/key").unlink()
+    await asyncio.to_thread(appender.write, b"second")
+    with pytest.raises(StorageError, match="'journal/key'.*it was deleted"):
+        await asyncio.to_thread(appender.sync)
+    appender.close()
+
+
 async def test_a_limit_of_the_system_is_told(store: LocalStore, root: Path) -> None:
     """The kernel itself takes a part of the write, and refuses the rest."""
     appender = await store.open_append("journal")
