@@ -389,7 +389,7 @@ async def test_a_deleted_file_is_not_synced(store: LocalStore, root: Path) -> No
     await asyncio.to_thread(appender.sync)
     (root / "journal/key").unlink()
     await asyncio.to_thread(appender.write, b"second")
-    with pytest.raises(StorageError, match="'journal/key'.*it was deleted"):
+    with pytest.raises(StorageError, match=r"'journal/key'.*it was deleted"):
         await asyncio.to_thread(appender.sync)
     appender.close()
 
