@@ -19,7 +19,7 @@ from aqrec.recording._session import Session
 from aqrec.recording._workspace import Workspace
 from aqrec.stores import canonical_url
 from aqrec.stores._place import target_of
-from aqrec.stores._urls import url_text
+from aqrec.stores._urls import anchored, url_text
 
 __all__ = ["Defaults", "defaults"]
 
@@ -97,7 +97,7 @@ class Defaults:
         """Change the default URL, or go back to ``AQREC_URI`` and the folder."""
         if uri is not None:
             canonical_url(url_text(uri))
-        self.uri = url_text(uri) if uri is not None else None
+        self.uri = anchored(url_text(uri)) if uri is not None else None
 
     def take_all(self) -> list[Session]:
         """Give up all workspaces; return their sessions to be closed."""
@@ -111,7 +111,7 @@ class Defaults:
         """Change the default URL for this task."""
         text = url_text(uri)
         canonical_url(text)
-        token = self._override.set(text)
+        token = self._override.set(anchored(text))
         try:
             yield
         finally:

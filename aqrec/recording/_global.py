@@ -154,7 +154,10 @@ class GlobalRecorder(ExperimentCalls):
         return self.uri
 
     def set_uri(self, uri: str | None) -> Awaitable[None]:
-        """Set the default store; None: ``AQREC_URI`` or ``./aqruns``. Active recorders keep theirs."""
+        """Set the default store; None: ``AQREC_URI`` or ``./aqruns``. Active recorders keep theirs.
+
+        A relative path starts at the present working directory, also when that changes.
+        """
         self._defaults.set_uri(uri)
         return DONE
 

@@ -62,6 +62,11 @@ def url_text(url: object) -> str:
     )
 
 
+def anchored(url: str) -> str:
+    """Return a URL or path that means the same when the working directory has changed."""
+    return local_root(url) if scheme_of(url) in {"", "file"} else url
+
+
 def canonical_url(url: str | os.PathLike[str]) -> str:
     """Return one spelling for all URLs and paths of one folder.
 

@@ -201,3 +201,18 @@ def test_r_sees_the_runs_of_managers_and_recorders(memory_url: str, quick: Optio
             assert R.get_exp(experiment_name="lab") == manager.get_exp(experiment_name="lab")
         assert recorder.list_metrics() == {"loss": 1.0}
         R.end_exp()
+
+
+def test_a_relative_uri_starts_where_it_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    R.set_uri("./lab")
+    with R.uri_context("file:other"):
+        monkeypatch.chdir(tmp_path / "there")
+        assert R.uri == (tmp_path / "here" / "other").as_uri()
+    assert R.uri == (tmp_path / "here" / "lab").as_uri()
+    with R.start():
+        R.log_metrics(loss=0.5)
+    assert (tmp_path / "here" / "lab" / "aqrec.json").exists()
+    assert list((tmp_path / "there").iterdir()) == []
