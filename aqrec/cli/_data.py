@@ -317,6 +317,7 @@ class StoreView:
             "seconds": None if length is None else length / 1000,
             "folder": self.folder(doc),
             "params": dict(sorted(doc.params.items())),
+            "param_conflicts": dict(sorted(doc.param_conflicts.items())),
             "metrics": metrics,
             "tags": dict(sorted(doc.tags.items())),
             "artifacts": [

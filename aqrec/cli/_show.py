@@ -43,6 +43,12 @@ def show(text: str, place: Where, *, full: bool, as_json: bool) -> None:
         )
         if doc.params:
             _print(console, "Params", _pairs(doc.params, full=full))
+        if doc.param_conflicts:
+            _print(
+                console,
+                "Params that another process logged otherwise",
+                _pairs(doc.param_conflicts, full=full),
+            )
         if doc.metrics:
             _print(console, "Metrics", _metrics(console, doc))
             if doc.end_time is None:

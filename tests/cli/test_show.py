@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from aqrec.sync import ExperimentManager, open_recorder
@@ -152,3 +153,19 @@ def test_a_damaged_provenance_does_not_hide_the_run(cli: Cli, tmp_path: Path) ->
     out = cli("show", "e/n", "-s", tmp_path / "own").ok().out
     assert "FINISHED" in out
     assert "damaged" in out
+
+
+def test_params_that_writers_disagree_on_are_told(cli: Cli, tmp_path: Path) -> None:
+    store = str(tmp_path / "store")
+    with (
+        open_recorder(store, experiment="e", options=QUIET) as recorder,
+        ExperimentManager(store, options=msgspec.structs.replace(QUIET, flush_timeout=59)) as manager,
+    ):
+        other = manager.get_recorder(recorder_id=recorder.id)  # by a writer of its own
+        recorder.log_params(lr=0.1)
+        other.log_params(lr=0.2)
+    ended = cli("show", recorder.id, "-s", store).ok().out
+    assert "Params that another process logged otherwise" in ended
+    conflicts = cli("show", recorder.id, "--json", "-s", store).json()["param_conflicts"]
+    params = cli("show", recorder.id, "--json", "-s", store).json()["params"]
+    assert sorted([params["lr"], *conflicts["lr"]]) == [0.1, 0.2]
