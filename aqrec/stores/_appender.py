@@ -49,6 +49,7 @@ class LocalAppender(Appender):
         name: Unsettled | None = None,
     ) -> None:
         self._fd = fd
+        self._pid = os.getpid()
         self._failure = failure
         self._on_close = on_close
         self._broken = False
@@ -127,7 +128,12 @@ class LocalAppender(Appender):
             raise StorageError("an earlier call of this appender failed; close it and begin a new object")
 
     def __del__(self) -> None:
-        if self._fd >= 0:
+        if self._fd >= 0 and self._pid != os.getpid():
+            # A forked child's copy of what its parent goes on with; the lock may be held for ever.
+            os.close(self._fd)
+            if self._name is not None:
+                self._name.close()
+        elif self._fd >= 0:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=1)
             self.close()
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import stat
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from aqrec.errors import (
     StorageError,
 )
 from aqrec.stores import LocalStore
+from aqrec.stores._appender import LocalAppender
 from aqrec.testing._stores._base import error_of
 
 pytestmark = pytest.mark.usefixtures("unfinished_files")
@@ -630,3 +632,19 @@ async def test_an_appender_left_open_warns(store: LocalStore) -> None:
     store._disk._appenders.clear()
     with pytest.warns(ResourceWarning, match="was not closed"):
         del appender
+
+
+def test_a_forked_child_drops_its_parent_s_appender_quietly(tmp_path: Path) -> None:
+    """Also when another thread of the parent's was about to write."""
+    fd = os.open(tmp_path / "journal", os.O_CREAT | os.O_WRONLY)
+    appender = LocalAppender(fd, lambda error: StorageError(str(error)), lambda _: None)
+    with appender._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                appender.__del__()
+            os._exit(len(seen))
+    assert os.waitpid(child, 0)[1] == 0
+    appender.close()
