@@ -26,7 +26,7 @@ def test_a_signal_is_sent_again_until_it_is_handled(monkeypatch: pytest.MonkeyPa
 
 
 FORKS = """
-    import multiprocessing, os, signal, sys, time
+    import multiprocessing, os, signal, sys, time, warnings
     from aqrec.options import Options
     from aqrec.sync import R
 
@@ -61,6 +61,7 @@ FORKS = """
         sum(range(10**12))  # one call into C, which no handler of Python's interrupts
 
     if __name__ == "__main__":
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
         R.configure(uri=sys.argv[1], options=Options(provenance=False))
         R.start_exp(experiment_name="e")
         recorder = R.get_recorder()
