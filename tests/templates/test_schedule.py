@@ -318,7 +318,7 @@ def gone(pid: int) -> bool:
     """Whether a process is no more, or waits to be buried."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it is opened, or while it is read
         return True
 
 
