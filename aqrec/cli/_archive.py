@@ -10,9 +10,8 @@ import msgspec
 from aqrec.cli._console import cell, data_table, note, print_json, stdout
 from aqrec.cli._data import opened
 from aqrec.cli._text import plural, size
-from aqrec.cli._upkeep import cost_text, seconds, shown_progress
+from aqrec.cli._upkeep import cost_text, policy_of, shown_progress
 from aqrec.recording import _upkeep as upkeep
-from aqrec.upkeep import Policy
 
 if TYPE_CHECKING:
     from aqrec.cli._where import Where
@@ -38,13 +37,7 @@ def archive(
     as_json: bool,
 ) -> None:
     """Move artifacts; see the command's help."""
-    policy = Policy(
-        older_than=None if older_than is None else seconds("--older-than", older_than),
-        keep_last=keep_last,
-        status=status,
-        filter_string=filter_string,
-        experiment_names=experiments or None,
-    )
+    policy = policy_of(older_than, keep_last, status, filter_string, experiments)
     policy.check_values()
     with opened(place) as view, shown_progress() as progress:
         done = view.upkeep(

@@ -10,12 +10,11 @@ import msgspec
 from aqrec.cli._console import cell, data_table, note, print_json, stdout
 from aqrec.cli._data import opened
 from aqrec.cli._text import ago, plural, size
-from aqrec.cli._upkeep import cost_text, seconds, shown_progress
+from aqrec.cli._upkeep import cost_text, policy_of, seconds, shown_progress
 from aqrec.errors import InvalidInputError, RecorderNotFoundError
 from aqrec.format._ids import now_ms
 from aqrec.recording import _upkeep as upkeep
 from aqrec.recording._workspace import Workspace
-from aqrec.upkeep import Policy
 
 if TYPE_CHECKING:
     from aqrec.cli._data import StoreView
@@ -39,13 +38,7 @@ def retain(
     as_json: bool,
 ) -> None:
     """Delete what expires; see the command's help."""
-    policy = Policy(
-        older_than=None if older_than is None else seconds("--older-than", older_than),
-        keep_last=keep_last,
-        status=status,
-        filter_string=filter_string,
-        experiment_names=experiments or None,
-    )
+    policy = policy_of(older_than, keep_last, status, filter_string, experiments)
     policy.check()
     with opened(place) as view, shown_progress() as progress:
         done = view.upkeep(lambda session: upkeep.retain(session, policy, dry_run=not yes, progress=progress))

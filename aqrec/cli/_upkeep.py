@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 from aqrec.cli._console import stderr
 from aqrec.cli._text import plural, size
 from aqrec.errors import InvalidInputError
+from aqrec.upkeep import Policy
 
 if TYPE_CHECKING:
     from aqrec.upkeep import Cost, Progress
 
-__all__ = ["cost_text", "seconds", "shown_progress"]
+__all__ = ["cost_text", "policy_of", "seconds", "shown_progress"]
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
@@ -27,6 +28,23 @@ def seconds(option: str, text: str) -> float:
             f"{option} {text!r}: write a length of time such as 90 (seconds), 15m, 12h or 7d"
         )
     return float(match[1]) * _UNITS[match[2]]
+
+
+def policy_of(
+    older_than: str | None,
+    keep_last: int | None,
+    status: str | None,
+    filter_string: str,
+    experiments: Sequence[str] | None,
+) -> Policy:
+    """Return what the options that choose ended runs say, unchecked."""
+    return Policy(
+        older_than=None if older_than is None else seconds("--older-than", older_than),
+        keep_last=keep_last,
+        status=status,
+        filter_string=filter_string,
+        experiment_names=experiments or None,
+    )
 
 
 def cost_text(cost: Cost) -> str:

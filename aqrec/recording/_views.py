@@ -24,7 +24,26 @@ def _utc(milliseconds: int | None) -> dt.datetime | None:
     return None if milliseconds is None else dt.datetime.fromtimestamp(milliseconds / 1000, dt.UTC)
 
 
-class RecorderView:
+class _Handle:
+    """Belongs to its process: a copy is the handle itself, and it cannot be pickled."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        # What opens the store may be a secret, which must not get into files; and unpickling would wait for the store.
+        what, instead = self._instead_of_pickling()
+        raise InvalidValueError(f"{what} cannot be pickled: it belongs to this process. {instead}")
+
+    def _instead_of_pickling(self) -> tuple[str, str]:
+        """Return what this is, and what to pass to another process in its place."""
+        raise NotImplementedError
+
+
+class RecorderView(_Handle):
     """The facts of a run as this process knows them."""
 
     STATUS_S: ClassVar[str] = STATUS_S
@@ -48,17 +67,10 @@ class RecorderView:
     def __hash__(self) -> int:
         return hash(self.id)
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        # What opens the store may be a secret, which must not get into files; and unpickling would wait for the store.
-        raise InvalidValueError(
-            f"recorder {self.id!r} cannot be pickled: it belongs to this process. Pass its uri and its id on, and open it there by "
-            "ExperimentManager(uri).get_recorder(recorder_id=id)"
+    def _instead_of_pickling(self) -> tuple[str, str]:
+        return (
+            f"recorder {self.id!r}",
+            "Pass its uri and its id on, and open it there by ExperimentManager(uri).get_recorder(recorder_id=id)",
         )
 
     @property
@@ -120,7 +132,7 @@ class RecorderView:
         }
 
 
-class ExperimentView:
+class ExperimentView(_Handle):
     """What names an experiment."""
 
     def __init__(self, ref: ExperimentRef) -> None:
@@ -135,16 +147,10 @@ class ExperimentView:
     def __hash__(self) -> int:
         return hash(self._ref)
 
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-    def __reduce__(self) -> NoReturn:
-        raise InvalidValueError(
-            f"experiment {self.name!r} cannot be pickled: it belongs to this process. Pass the store's uri and its name on, and open it "
-            "there by ExperimentManager(uri).get_exp(experiment_name=name)"
+    def _instead_of_pickling(self) -> tuple[str, str]:
+        return (
+            f"experiment {self.name!r}",
+            "Pass the store's uri and its name on, and open it there by ExperimentManager(uri).get_exp(experiment_name=name)",
         )
 
     @property
